@@ -1,0 +1,166 @@
+//! Names of things: the UUID by which the world outside addresses a connection, and the key by which the loop does.
+//!
+//! Neither is ever a file descriptor: the kernel gives those out again at once.
+
+use std::fmt;
+use std::hash::{BuildHasherDefault, Hasher};
+
+use uuid::Uuid;
+
+/// The version 4 UUID (RFC 9562, section 5.4) that the server issues to a connection.
+///
+/// It is what a page hands to its backend, and all that a backend needs to report back to that page. 122 random bits:
+/// whoever knows it may send to it.
+#[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct ClientId([u8; 16]);
+
+impl ClientId {
+    /// Makes a UUID of 16 random bytes; the six bits that mark version and variant are overwritten.
+    pub fn from_random(bytes: [u8; 16]) -> Self {
+        Self(uuid::Builder::from_random_bytes(bytes).into_uuid().into_bytes())
+    }
+
+    /// Reads the hyphenated form, in either case. Anything else is nobody's UUID.
+    pub fn parse(text: &str) -> Option<Self> {
+        if text.len() != uuid::fmt::Hyphenated::LENGTH {
+            return None;
+        }
+        Uuid::try_parse(text).ok().map(|uuid| Self(uuid.into_bytes()))
+    }
+
+    /// Writes the hyphenated lower-case form into `buffer` and returns it as text.
+    pub fn encode(self, buffer: &mut [u8; uuid::fmt::Hyphenated::LENGTH]) -> &str {
+        Uuid::from_bytes(self.0).hyphenated().encode_lower(buffer)
+    }
+}
+
+impl fmt::Display for ClientId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(Uuid::from_bytes(self.0).as_hyphenated(), f)
+    }
+}
+
+impl fmt::Debug for ClientId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Hashes a [`ClientId`] by eight of its own bytes.
+///
+/// The server draws the keys of its maps itself, at random, so nobody outside can make them collide; hashing them again
+/// would cost time and add nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ClientIdHasher(u64);
+
+impl Hasher for ClientIdHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        // The last eight bytes: two of them carry the variant, the rest is random. The version sits in the first half.
+        if let Some(last) = bytes.last_chunk::<8>() {
+            self.0 ^= u64::from_ne_bytes(*last);
+        }
+    }
+
+    fn write_usize(&mut self, _length: usize) {}
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+/// For maps whose keys are [`ClientId`]s.
+pub type BuildClientIdHasher = BuildHasherDefault<ClientIdHasher>;
+
+/// Where a connection lives in the loop's slab, and which one it is.
+///
+/// A slot is used again; the serial is not. A key that no longer resolves belongs to a connection that has gone, which
+/// is not an error: it is skipped.
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub struct ConnectionKey {
+    /// Index in the slab.
+    pub slot: u32,
+    /// Counts every connection ever accepted, modulo 2^32.
+    pub serial: u32,
+}
+
+/// Draws [`ClientId`]s from a stock of random bytes: asking the kernel for each would cost a system call a client.
+pub struct ClientIds {
+    fill: fn(&mut [u8]),
+    stock: Box<[u8; Self::STOCK]>,
+    used: usize,
+}
+
+impl ClientIds {
+    /// 256 UUIDs a system call.
+    const STOCK: usize = 4096;
+
+    /// `fill` overwrites what it is given with random bytes: the kernel's, or in a simulation a seeded generator's.
+    pub fn new(fill: fn(&mut [u8])) -> Self {
+        Self { fill, stock: Box::new([0; Self::STOCK]), used: Self::STOCK }
+    }
+
+    /// The next UUID.
+    pub fn draw(&mut self) -> ClientId {
+        if self.used == Self::STOCK {
+            (self.fill)(self.stock.as_mut_slice());
+            self.used = 0;
+        }
+        let mut bytes = [0; 16];
+        let drawn = &mut self.stock[self.used..self.used + 16];
+        bytes.copy_from_slice(drawn);
+        // What was given out must not be found in memory again.
+        drawn.fill(0);
+        self.used += 16;
+        ClientId::from_random(bytes)
+    }
+}
+
+impl fmt::Debug for ClientIds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientIds").field("left", &((Self::STOCK - self.used) / 16)).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    fn counting(bytes: &mut [u8]) {
+        for (index, byte) in bytes.iter_mut().enumerate() {
+            *byte = u8::try_from((index / 16) % 256).unwrap() ^ u8::try_from(index % 16).unwrap();
+        }
+    }
+
+    #[test]
+    fn drawn_ids_are_version_4_and_differ() {
+        let mut ids = ClientIds::new(counting);
+        let drawn: HashSet<String> = (0..256).map(|_| ids.draw().to_string()).collect();
+        assert_eq!(drawn.len(), 256);
+        for id in drawn {
+            assert_eq!(&id[14..15], "4", "version of {id}");
+            assert!("89ab".contains(&id[19..20]), "variant of {id}");
+        }
+    }
+
+    #[test]
+    fn text_and_id_are_the_same_in_either_case() {
+        let id = ClientId::from_random([0xab; 16]);
+        let text = id.to_string();
+        assert_eq!(ClientId::parse(&text), Some(id));
+        assert_eq!(ClientId::parse(&text.to_uppercase()), Some(id));
+        let mut buffer = [0; 36];
+        assert_eq!(id.encode(&mut buffer), text);
+    }
+
+    #[test]
+    fn other_forms_are_nobodys() {
+        let simple = "ab".repeat(16);
+        for text in
+            ["", "x", simple.as_str(), "{abababab-abab-4bab-abab-abababababab}", "zbababab-abab-4bab-abab-abababababab"]
+        {
+            assert_eq!(ClientId::parse(text), None, "{text}");
+        }
+    }
+}

@@ -1,0 +1,460 @@
+//! The state machine of one connection: HTTP until it is upgraded, RFC 6455 from then on.
+//!
+//! ```text
+//!           request          accept            our Close           their Close, or a protocol error
+//!   Head ───────────▶ Asked ────────▶ Open ───────────▶ Closing ─────┐
+//!    ▲                  │               └─────────────────────────────┴──▶ Lingering ──▶ Over
+//!    └──────────────────┴─ answered ─────── refused, answered for good ──────▲
+//! ```
+//!
+//! It has no socket and no clock. **The contract of driving: after a read call [`Session::heard`] once, then
+//! [`Session::next`] until it gives `None`; whatever any call appends to [`Turn::out`] is output for this connection
+//! and comes before all later output; a [`Event::Request`] is answered before the next call; when a call gives an
+//! [`End`], the connection has left `Open` and gets no more messages. Ask [`Session::deadline`] before sleeping, and
+//! call [`Session::tick`] when it has come.** Nothing here fails: bad input becomes output and an [`End`].
+//!
+//! Read it with section 5 (frames), 7 (closing) and 8 (UTF-8) of RFC 6455 at hand.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::time::Duration;
+
+use super::frame::{self, CloseCode, Opcode};
+use super::handshake::{self, Key};
+use super::http::{self, HeadScanner, Refusal};
+use super::input::Input;
+use super::message::Message;
+use super::pacing::Pacer;
+use super::reader::{Item, Reader};
+use crate::clock::Moment;
+
+/// What a session allows its peer. One for all of them.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Longest message in bytes; past it 1009, said at the header.
+    pub message: usize,
+    /// Most fragments of one message; past it 1008.
+    pub fragments: u32,
+    /// Most messages a second from a browser; past it 1008. Zero: no limit.
+    pub rate: u32,
+    /// How long a request head may take, from the accept or the answer before it.
+    pub head_time: Duration,
+    /// How long a message or a frame may stay unfinished; past it 1008. Zero: no limit.
+    pub message_time: Duration,
+    /// Time between pings to a browser. Zero: none are sent.
+    pub ping_interval: Duration,
+    /// How long a peer has to answer a Close frame, and then to end the connection.
+    pub close_wait: Duration,
+}
+
+/// What every call gets from the loop's turn.
+#[derive(Debug)]
+pub struct Turn<'t> {
+    /// Now.
+    pub now: Moment,
+    /// What peers are allowed.
+    pub limits: &'t Limits,
+    /// Where output goes: whatever a call appends is for this connection.
+    pub out: &'t mut Vec<u8>,
+    /// An empty buffer that a message in pieces may be gathered in.
+    pub spare: &'t mut Vec<u8>,
+}
+
+/// What came in.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// A request head, for [`http::Request::parse`]. Answer it with [`Session::accept`], [`Session::answered`] or
+    /// [`Session::refuse`].
+    Request(Cow<'a, [u8]>),
+    /// A complete message.
+    Message(Message<'a>),
+    /// The connection has left `Open`.
+    Closed(End),
+    /// A request head was answered with an error before it was whole.
+    Refused(Refusal),
+}
+
+/// Why a connection is no longer open.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum End {
+    /// The peer sent a Close frame, with this code and reason.
+    ByPeer(Option<CloseCode>, Box<str>),
+    /// We sent a Close frame.
+    ByUs(CloseCode, Cow<'static, str>),
+    /// The peer went without a word.
+    Vanished,
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ByPeer(Some(code), reason) if reason.is_empty() => write!(f, "closed by peer, {}", code.get()),
+            Self::ByPeer(Some(code), reason) => write!(f, "closed by peer, {} {reason:?}", code.get()),
+            Self::ByPeer(None, _) => f.write_str("closed by peer, no code"),
+            Self::ByUs(code, why) => write!(f, "closed with {}: {why}", code.get()),
+            Self::Vanished => f.write_str("peer vanished"),
+        }
+    }
+}
+
+/// On what terms a connection is upgraded.
+#[derive(Debug)]
+pub struct Terms {
+    /// A browser is pinged and held to [`Limits::rate`]; a script is not.
+    pub browser: bool,
+    /// For scripts that read as the original PHP client does.
+    pub pacer: Option<Box<Pacer>>,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum State {
+    /// A request head is coming in, or none has begun.
+    Head,
+    /// [`Event::Request`] was given out and not answered yet.
+    Asked,
+    /// A WebSocket.
+    Open,
+    /// Our Close is sent, theirs is awaited; their messages are dropped.
+    Closing,
+    /// All is said. What still comes in is dropped, until the peer ends the connection or the time is up.
+    Lingering,
+    /// Nothing to wait for.
+    Over,
+}
+
+/// One connection. 48 bytes while it is idle: nothing else is kept until something is unfinished.
+#[derive(Debug)]
+pub struct Session {
+    state: State,
+    browser: bool,
+    /// A ping went out, and nothing was heard since.
+    unanswered: bool,
+    /// The peer will send no more.
+    eof: bool,
+    /// By when: the head must be whole, the next ping is due, the peer must have closed.
+    due: Moment,
+    /// The beginning of a request head.
+    head: Option<Box<(Vec<u8>, HeadScanner)>>,
+    reader: Reader,
+    pacer: Option<Box<Pacer>>,
+    /// The second in which messages are being counted, and how many came.
+    rate: (u32, u32),
+}
+
+impl Session {
+    /// A connection just accepted.
+    pub fn new(now: Moment, limits: &Limits) -> Self {
+        Self {
+            state: State::Head,
+            browser: false,
+            unanswered: false,
+            eof: false,
+            due: now.limit(limits.head_time),
+            head: None,
+            reader: Reader::default(),
+            pacer: None,
+            rate: (0, 0),
+        }
+    }
+
+    /// Whether it is a WebSocket that messages may be sent to.
+    pub fn is_open(&self) -> bool {
+        self.state == State::Open
+    }
+
+    /// Whether no more will be said, so that our side of the connection is to be shut once the output is out.
+    pub fn is_silent(&self) -> bool {
+        match self.state {
+            State::Lingering => self.pacer.as_ref().is_none_or(|pacer| pacer.held() == 0),
+            State::Over => true,
+            _ => false,
+        }
+    }
+
+    /// Whether the connection can be dropped, given whether all output is `out`.
+    pub fn is_over(&self, out: bool) -> bool {
+        self.state == State::Over || (self.eof && out)
+    }
+
+    /// Bytes of memory that unfinished input and paced output hold.
+    pub fn held(&self) -> usize {
+        self.head.as_ref().map_or(0, |head| head.0.capacity()) + self.reader.held() + self.paced()
+    }
+
+    /// Bytes of output that wait for a script to read.
+    pub fn paced(&self) -> usize {
+        self.pacer.as_ref().map_or(0, |pacer| pacer.held())
+    }
+
+    /// When [`Session::tick`] is to be called, if nothing happens before.
+    pub fn deadline(&self) -> Moment {
+        let paced = self.pacer.as_ref().map_or(Moment::NEVER, |pacer| pacer.due());
+        self.due.min(self.reader.deadline()).min(paced)
+    }
+
+    /// Bytes have come from the peer: it is alive, and has read what was sent to it.
+    pub fn heard(&mut self) {
+        self.unanswered = false;
+        if let Some(pacer) = &mut self.pacer {
+            pacer.proof();
+        }
+    }
+
+    /// The next event in `input`. `None`: all of `input` is used up, or kept until more comes.
+    pub fn next<'a>(&mut self, input: &mut Input<'a>, turn: &mut Turn<'_>) -> Option<Event<'a>> {
+        match self.state {
+            State::Open | State::Closing => self.next_frame(input, turn),
+            State::Head => self.next_head(input, turn),
+            State::Asked | State::Lingering | State::Over => {
+                debug_assert!(self.state != State::Asked, "a request is answered before the next call");
+                input.clear();
+                None
+            }
+        }
+    }
+
+    /// Answers a request with `101`: from here on it is a WebSocket.
+    pub fn accept(&mut self, key: Key<'_>, subprotocol: Option<&str>, terms: Terms, turn: &mut Turn<'_>) {
+        debug_assert!(self.state == State::Asked, "there is a request to answer");
+        handshake::write_101(turn.out, key, subprotocol);
+        self.state = State::Open;
+        self.browser = terms.browser;
+        self.pacer = terms.pacer;
+        self.due = if terms.browser { turn.now.limit(turn.limits.ping_interval) } else { Moment::NEVER };
+    }
+
+    /// The request was answered by a response that the caller has written. `last`: no further request is taken.
+    pub fn answered(&mut self, last: bool, turn: &mut Turn<'_>) {
+        if last {
+            self.linger(turn);
+        } else {
+            self.state = State::Head;
+            self.due = turn.now.limit(turn.limits.head_time);
+        }
+    }
+
+    /// Answers a request with an error, which ends the connection.
+    pub fn refuse(&mut self, refusal: Refusal, turn: &mut Turn<'_>) {
+        http::write_refusal(turn.out, refusal);
+        self.linger(turn);
+    }
+
+    /// Closes an open connection with `code` and `why`, which the peer gets to read. `None`: it was not open.
+    pub fn close(&mut self, code: CloseCode, why: Cow<'static, str>, turn: &mut Turn<'_>) -> Option<End> {
+        match self.state {
+            State::Open => {
+                self.write_close(code, &why, turn);
+                self.state = State::Closing;
+                self.due = turn.now.after(turn.limits.close_wait);
+                self.recycle(turn);
+                Some(End::ByUs(code, why))
+            }
+            // Nobody is waiting for an answer.
+            State::Head => {
+                self.state = State::Over;
+                None
+            }
+            _ => None,
+        }
+    }
+
+    /// The peer will send no more.
+    pub fn eof(&mut self, turn: &mut Turn<'_>) -> Option<End> {
+        self.eof = true;
+        let open = self.is_open();
+        if !matches!(self.state, State::Lingering | State::Over) {
+            self.linger(turn);
+        }
+        open.then_some(End::Vanished)
+    }
+
+    /// The connection is broken, or given up: nothing more can be sent.
+    pub fn lost(&mut self) -> Option<End> {
+        let open = self.is_open();
+        self.state = State::Over;
+        open.then_some(End::Vanished)
+    }
+
+    /// Does what is due at [`Turn::now`], if anything is.
+    pub fn tick(&mut self, turn: &mut Turn<'_>) -> Option<Event<'static>> {
+        if self.reader.deadline() <= turn.now {
+            let end = self.fail(CloseCode::POLICY_VIOLATION, "message not complete in time", turn);
+            return end.map(Event::Closed);
+        }
+        if self.due > turn.now {
+            return None;
+        }
+        match self.state {
+            State::Head if self.head.is_some() => {
+                let refusal = Refusal::new(408, "the request head took too long");
+                self.refuse(refusal, turn);
+                Some(Event::Refused(refusal))
+            }
+            State::Open if self.unanswered => {
+                self.fail(CloseCode::GOING_AWAY, "no answer to a ping", turn).map(Event::Closed)
+            }
+            State::Open => {
+                frame::write_frame(turn.out, Opcode::Ping, b"");
+                self.unanswered = true;
+                self.due = turn.now.limit(turn.limits.ping_interval);
+                None
+            }
+            // A silent connection, or one that had its time to end.
+            State::Head | State::Asked | State::Closing | State::Lingering | State::Over => {
+                self.state = State::Over;
+                None
+            }
+        }
+    }
+
+    /// Whether a frame for this connection may go out now; if not it is to be [held](Self::hold). Always true but for
+    /// scripts that are paced.
+    pub fn pass(&mut self, urgent: bool, now: Moment) -> bool {
+        self.pacer.as_mut().is_none_or(|pacer| pacer.pass(urgent, now))
+    }
+
+    /// Keeps a frame that may not go out yet.
+    pub fn hold(&mut self, frame: Vec<u8>, urgent: bool) {
+        debug_assert!(self.pacer.is_some(), "only paced connections hold frames");
+        if let Some(pacer) = &mut self.pacer {
+            pacer.hold(frame, urgent);
+        }
+    }
+
+    /// Appends the held frame that may go out now, if there is one.
+    pub fn release(&mut self, now: Moment, out: &mut Vec<u8>) {
+        if let Some(frame) = self.pacer.as_mut().and_then(|pacer| pacer.release(now)) {
+            out.extend_from_slice(&frame);
+        }
+    }
+
+    // --- HTTP -------------------------------------------------------------------------------------------------------
+
+    fn next_head<'a>(&mut self, input: &mut Input<'a>, turn: &mut Turn<'_>) -> Option<Event<'a>> {
+        if input.is_empty() {
+            return None;
+        }
+        let scanned = match self.head.as_deref_mut() {
+            Some((head, scanner)) => {
+                let before = head.len();
+                head.extend_from_slice(input.peek());
+                let scanned = scanner.scan(head);
+                if let Ok(Some(end)) = scanned {
+                    input.take(end - before);
+                    head.truncate(end);
+                    let head = std::mem::take(head);
+                    self.head = None;
+                    self.state = State::Asked;
+                    return Some(Event::Request(Cow::Owned(head)));
+                }
+                scanned
+            }
+            None => {
+                let mut scanner = HeadScanner::default();
+                let scanned = scanner.scan(input.peek());
+                match scanned {
+                    Ok(Some(end)) => {
+                        self.state = State::Asked;
+                        return Some(Event::Request(Cow::Borrowed(input.take(end))));
+                    }
+                    Ok(None) => {
+                        self.head = Some(Box::new((input.peek().to_vec(), scanner)));
+                    }
+                    Err(_) => {}
+                }
+                scanned
+            }
+        };
+        input.clear();
+        let refusal = scanned.err()?;
+        self.refuse(refusal, turn);
+        Some(Event::Refused(refusal))
+    }
+
+    // --- Frames -----------------------------------------------------------------------------------------------------
+
+    fn next_frame<'a>(&mut self, input: &mut Input<'a>, turn: &mut Turn<'_>) -> Option<Event<'a>> {
+        loop {
+            match self.reader.next(input, turn) {
+                Ok(None) => return None,
+                // After our Close their messages and pings are of no interest.
+                Ok(Some(Item::Message(_) | Item::Ping(_))) if self.state == State::Closing => {}
+                Ok(Some(Item::Message(message))) => {
+                    if self.is_too_fast(turn) {
+                        let end = self.fail(CloseCode::POLICY_VIOLATION, "more messages a second than allowed", turn);
+                        return end.map(Event::Closed);
+                    }
+                    return Some(Event::Message(message));
+                }
+                Ok(Some(Item::Ping(payload))) => frame::write_frame(turn.out, Opcode::Pong, &payload),
+                Ok(Some(Item::Pong)) => {}
+                Ok(Some(Item::Close(code, reason))) => {
+                    return self.closed_by_peer(code, reason, turn).map(Event::Closed);
+                }
+                Err(fault) => return self.fail(fault.close_code(), fault.why(), turn).map(Event::Closed),
+            }
+        }
+    }
+
+    /// RFC 6455, section 5.5.1: a Close is answered with a Close, and the code it carried.
+    fn closed_by_peer(&mut self, code: Option<CloseCode>, reason: Box<str>, turn: &mut Turn<'_>) -> Option<End> {
+        let open = self.is_open();
+        if open {
+            match code {
+                Some(code) => self.write_close(code, "", turn),
+                None => self.write_close_frame(turn, |out| frame::write_frame(out, Opcode::Close, b"")),
+            }
+        }
+        self.linger(turn);
+        open.then_some(End::ByPeer(code, reason))
+    }
+
+    /// Fails the connection (RFC 6455, section 7.1.7): says why, and takes nothing more from the peer.
+    fn fail(&mut self, code: CloseCode, why: &'static str, turn: &mut Turn<'_>) -> Option<End> {
+        let open = self.is_open();
+        if open {
+            self.write_close(code, why, turn);
+        }
+        self.linger(turn);
+        open.then_some(End::ByUs(code, Cow::Borrowed(why)))
+    }
+
+    fn write_close(&mut self, code: CloseCode, why: &str, turn: &mut Turn<'_>) {
+        self.write_close_frame(turn, |out| frame::write_close(out, code, why));
+    }
+
+    /// The last frame of a paced connection goes behind those it holds.
+    fn write_close_frame(&mut self, turn: &mut Turn<'_>, write: impl FnOnce(&mut Vec<u8>)) {
+        if self.pass(false, turn.now) {
+            write(turn.out);
+        } else {
+            let mut frame = Vec::new();
+            write(&mut frame);
+            self.hold(frame, false);
+        }
+    }
+
+    fn linger(&mut self, turn: &mut Turn<'_>) {
+        self.state = State::Lingering;
+        self.due = turn.now.after(turn.limits.close_wait);
+        self.recycle(turn);
+    }
+
+    /// Gives back the memory of unfinished input.
+    fn recycle(&mut self, turn: &mut Turn<'_>) {
+        self.head = None;
+        self.reader.clear(turn);
+    }
+
+    fn is_too_fast(&mut self, turn: &Turn<'_>) -> bool {
+        if turn.limits.rate == 0 || !self.browser {
+            return false;
+        }
+        let second = u32::try_from(turn.now.as_millis() / 1000).unwrap_or(u32::MAX);
+        if self.rate.0 != second {
+            self.rate = (second, 0);
+        }
+        self.rate.1 += 1;
+        self.rate.1 > turn.limits.rate
+    }
+}
