@@ -1,0 +1,318 @@
+//! Who may come in, and as what: the answer to a request.
+//!
+//! The checks of RFC 6455 itself are [`proto::handshake`](crate::proto::handshake)'s. Here it is about this server's
+//! resources, origins, addresses and limits. A page cannot see the HTTP status of a failed upgrade, so a limit that is
+//! hit is told over the upgraded connection; a mistake of the site's own, and what is forbidden, gets a status before.
+
+use std::net::IpAddr;
+
+use super::Routes;
+use super::pages::{self, Page};
+use super::registry::{ApplicationId, ClientKind, Registry, ResourceId};
+use crate::config::{Access, AddressRange};
+use crate::proto::handshake::{self, Key};
+use crate::proto::http::{Refusal, Request};
+
+/// Longest ident in bytes.
+const MAX_IDENT: usize = 256;
+
+/// What the answer depends on, besides the request.
+#[derive(Clone, Copy, Debug)]
+pub struct Gate<'a> {
+    /// `[access]`.
+    pub access: &'a Access,
+    /// The addresses listened on, wildcards left out: they are on the allow list as well.
+    pub listening: &'a [IpAddr],
+    /// Which paths there are.
+    pub routes: &'a Routes,
+    /// Who is connected.
+    pub clients: &'a Registry,
+    /// Most clients; zero: no limit.
+    pub max_clients: usize,
+    /// Most browsers from one address; zero: no limit.
+    pub max_per_ip: usize,
+}
+
+/// The answer to a request.
+#[derive(Debug)]
+pub enum Answer<'r> {
+    /// Let it in.
+    Upgrade(Upgrade<'r>),
+    /// Serve a page.
+    Page(&'static Page),
+}
+
+/// How a connection is let in.
+#[derive(Debug)]
+pub struct Upgrade<'r> {
+    /// Its key, to be answered.
+    pub key: Key<'r>,
+    /// The path, and what serves it.
+    pub resource: (ResourceId, ApplicationId),
+    /// Browser or script.
+    pub kind: ClientKind,
+    /// The name it gave itself; empty for none.
+    pub ident: &'r str,
+    /// Where it comes from.
+    pub ip: IpAddr,
+    /// The subprotocol agreed on.
+    pub subprotocol: Option<&'static str>,
+    /// It is a script, and has not said that it parses streams properly.
+    pub paced: bool,
+    /// The limit that it hits, as a sentence: it is to be told, and closed.
+    pub turned_away: Option<&'static str>,
+}
+
+/// Where a request comes from, as far as that is known.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Source {
+    /// The client's address: the peer's own, or what trusted proxies say.
+    pub ip: IpAddr,
+    /// Whether the address on the allow list would mean anything: not where a proxy that nobody trusts is in between.
+    pub known: bool,
+    /// A proxy that `trustedProxies` does not name has passed the request on.
+    pub untrusted_proxy: bool,
+}
+
+impl Gate<'_> {
+    /// Answers a request that came from `peer`.
+    pub fn answer<'r>(&self, request: &Request<'r>, peer: IpAddr) -> Result<Answer<'r>, Refusal> {
+        let source = self.source(request, peer);
+        let resource = self.routes.find(request.path);
+        let page = pages::find(request.path);
+        if resource.is_none() && page.is_none() {
+            return Err(Refusal::new(404, "there is no such resource here"));
+        }
+        if !matches!(request.method, "GET" | "HEAD") {
+            return Err(Refusal::new(405, "only GET is served here"));
+        }
+        match (resource, page) {
+            (Some(resource), _) if handshake::is_upgrade(request) && request.method == "GET" => {
+                self.upgrade(request, resource, source).map(Answer::Upgrade)
+            }
+            (_, Some(page)) => {
+                if !self.allows(source) {
+                    return Err(Refusal::new(403, "this page is for addresses on the allow list (allowedIP)"));
+                }
+                Ok(Answer::Page(page))
+            }
+            _ => Err(Refusal::new(426, "this is a WebSocket: open it with new WebSocket(…), say")),
+        }
+    }
+
+    fn upgrade<'r>(
+        &self,
+        request: &Request<'r>,
+        resource: (ResourceId, ApplicationId),
+        source: Source,
+    ) -> Result<Upgrade<'r>, Refusal> {
+        let key = handshake::check(request)?;
+        let script = request.first("client-type").is_some_and(|kind| kind.eq_ignore_ascii_case("php"));
+        let kind = if script { ClientKind::Script } else { ClientKind::Browser };
+        match kind {
+            ClientKind::Script if !self.allows(source) => {
+                return Err(Refusal::new(403, "scripts may not connect from this address (allowedIP)"));
+            }
+            ClientKind::Script => {}
+            ClientKind::Browser => self.check_origin(request)?,
+        }
+        let ident = request.first("ident").unwrap_or_default();
+        if ident.len() > MAX_IDENT {
+            return Err(Refusal::new(400, "the Ident is longer than 256 bytes"));
+        }
+        let spoken = self.routes.application(resource.1).subprotocols();
+        let subprotocol =
+            request.list("sec-websocket-protocol").find_map(|offer| spoken.iter().find(|s| **s == offer)).copied();
+        Ok(Upgrade {
+            key,
+            resource,
+            kind,
+            ident,
+            ip: source.ip,
+            subprotocol,
+            paced: script && subprotocol.is_none(),
+            turned_away: self.turned_away(kind, source.ip),
+        })
+    }
+
+    /// Pages of other sites must not use a visitor's browser against this server (RFC 6455, section 10.2).
+    fn check_origin(&self, request: &Request<'_>) -> Result<(), Refusal> {
+        let allowed = &self.access.allowed_origins;
+        if allowed.is_empty() {
+            return Ok(());
+        }
+        match request.only("origin") {
+            Ok(Some(origin)) if allowed.iter().any(|pattern| pattern.matches(origin)) => Ok(()),
+            Ok(Some(_)) => Err(Refusal::new(403, "pages of this origin may not connect (allowedOrigins)")),
+            Ok(None) => Err(Refusal::new(403, "no Origin, where allowedOrigins asks for one")),
+            Err(_) => Err(Refusal::new(403, "more than one Origin")),
+        }
+    }
+
+    fn turned_away(&self, kind: ClientKind, ip: IpAddr) -> Option<&'static str> {
+        if self.max_clients > 0 && self.clients.len() >= self.max_clients {
+            return Some("too many connections: try again later");
+        }
+        let counted = kind == ClientKind::Browser && self.max_per_ip > 0;
+        (counted && self.clients.count_from(ip) >= self.max_per_ip).then_some("too many connections from your address")
+    }
+
+    /// Whether a request from there may do what is for the allow list only.
+    fn allows(&self, source: Source) -> bool {
+        source.known && (self.listening.contains(&source.ip) || contains(&self.access.allowed_ip, source.ip))
+    }
+
+    /// Where a request comes from: behind trusted proxies, the address next to the last of them in `X-Forwarded-For`.
+    ///
+    /// A request that a proxy has passed on which `trustedProxies` does not name is never on the allow list, whatever
+    /// its address: behind a proxy on the same host every visitor looks local.
+    pub fn source(&self, request: &Request<'_>, peer: IpAddr) -> Source {
+        let forwarded = ["x-forwarded-for", "forwarded", "via"].iter().any(|name| request.all(name).next().is_some());
+        let trusted = |ip| contains(&self.access.trusted_proxies, ip);
+        if !forwarded || !trusted(peer) {
+            return Source { ip: peer, known: !forwarded, untrusted_proxy: forwarded };
+        }
+        let mut ip = peer;
+        let mut said = false;
+        let hops: Vec<&str> = request.list("x-forwarded-for").collect();
+        for hop in hops.into_iter().rev() {
+            let Some(address) = address_of(hop) else {
+                return Source { ip, known: false, untrusted_proxy: false };
+            };
+            ip = address;
+            said = true;
+            if !trusted(ip) {
+                break;
+            }
+        }
+        Source { ip, known: said, untrusted_proxy: false }
+    }
+}
+
+fn contains(ranges: &[AddressRange], ip: IpAddr) -> bool {
+    ranges.iter().any(|range| range.contains(ip))
+}
+
+/// An entry of `X-Forwarded-For`: an address, which some proxies write with its port.
+fn address_of(hop: &str) -> Option<IpAddr> {
+    let bare = hop.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(hop);
+    bare.parse::<IpAddr>()
+        .ok()
+        .or_else(|| hop.parse::<std::net::SocketAddr>().ok().map(|address| address.ip()))
+        .map(|ip| ip.to_canonical())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use crate::proto::http::fields;
+
+    const UPGRADE: &str = "Host: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+                           Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n";
+    const LOCAL: &str = "127.0.0.1";
+    const FAR: &str = "192.0.2.7";
+
+    /// What a request with these further fields, from `peer`, is answered with: the status and what it comes in as.
+    fn ask(ini: &str, start: &str, further: &str, peer: &str) -> (u16, String) {
+        let file = std::path::Path::new("test.ini");
+        let (config, _) = Config::parse(ini, file, &super::super::handler_names(), &|_| None).expect("a good file");
+        let (routes, clients) = (Routes::new(&config), Registry::new(false));
+        let gate = Gate {
+            access: &config.access,
+            listening: &["127.0.0.1".parse().unwrap()],
+            routes: &routes,
+            clients: &clients,
+            max_clients: 0,
+            max_per_ip: 0,
+        };
+        let text = format!("{start} HTTP/1.1\r\n{further}\r\n");
+        let mut room = fields();
+        let request = Request::parse(text.as_bytes(), &mut room).expect("a good head");
+        match gate.answer(&request, peer.parse().unwrap()) {
+            Err(refusal) => (refusal.status, refusal.why.to_owned()),
+            Ok(Answer::Page(page)) => (200, page.path.to_owned()),
+            Ok(Answer::Upgrade(upgrade)) => {
+                let paced = if upgrade.paced { ", paced" } else { "" };
+                (101, format!("{} {:?} from {}{paced}", upgrade.kind, upgrade.ident, upgrade.ip))
+            }
+        }
+    }
+
+    fn open(ini: &str, further: &str, peer: &str) -> (u16, String) {
+        ask(ini, "GET /web", &format!("{UPGRADE}{further}"), peer)
+    }
+
+    fn expect(status: u16, what: &str) -> (u16, String) {
+        (status, what.to_owned())
+    }
+
+    #[test]
+    fn paths_and_methods() {
+        assert_eq!(ask("", "GET /web", "Host: a\r\n", LOCAL).0, 426);
+        assert_eq!(ask("", "GET /none", UPGRADE, LOCAL).0, 404);
+        assert_eq!(ask("", "POST /web", UPGRADE, LOCAL).0, 405);
+        assert_eq!(ask("", "BREW /web", UPGRADE, LOCAL).0, 405);
+        assert_eq!(ask("", "GET /../etc/passwd", "Host: a\r\n", LOCAL).0, 404);
+        assert_eq!(ask("", "GET /", "Host: a\r\n", LOCAL), expect(200, "/"));
+        assert_eq!(ask("", "GET /?x=1", UPGRADE, FAR).0, 101);
+        assert_eq!(ask("", "GET /", "Host: a\r\n", FAR).0, 403);
+        assert_eq!(ask("", "GET /demo.js", "Host: a\r\nX-Forwarded-For: 127.0.0.1\r\n", LOCAL).0, 403);
+    }
+
+    #[test]
+    fn scripts_come_from_the_allow_list() {
+        let script = "Client-Type: PHP\r\nIdent: worker 1\r\n";
+        assert_eq!(open("", script, LOCAL), expect(101, "script \"worker 1\" from 127.0.0.1, paced"));
+        assert_eq!(open("", script, FAR).0, 403);
+        assert_eq!(open("[access]\nallowedIP = 192.0.2.0/24", script, FAR).0, 101);
+        assert_eq!(open("[access]\nallowedIP =", script, LOCAL).0, 101, "the address listened on");
+        assert_eq!(open("", &format!("{script}Origin: http://a \r\n"), LOCAL).0, 101);
+        let ours = format!("{script}Sec-WebSocket-Protocol: x, websock.v1\r\n");
+        assert_eq!(open("", &ours, LOCAL), expect(101, "script \"worker 1\" from 127.0.0.1"));
+        let long = format!("Ident: {}\r\n", "x".repeat(MAX_IDENT + 1));
+        assert_eq!(open("", &long, LOCAL).0, 400);
+    }
+
+    #[test]
+    fn a_proxy_that_nobody_trusts_makes_nobody_local() {
+        for field in ["X-Forwarded-For: 127.0.0.1", "Forwarded: for=127.0.0.1", "Via: 1.1 proxy"] {
+            let script = format!("Client-Type: php\r\n{field}\r\n");
+            assert_eq!(open("", &script, LOCAL).0, 403, "{field}");
+        }
+        assert_eq!(open("", "X-Forwarded-For: 1.2.3.4\r\n", LOCAL), expect(101, "browser \"\" from 127.0.0.1"));
+    }
+
+    #[test]
+    fn behind_trusted_proxies_the_client_is_who_they_saw() {
+        let ini = "[access]\ntrustedProxies = 127.0.0.1, 10.0.0.0/8\nallowedIP = 192.0.2.7";
+        let from = |chain: &str| open(ini, &format!("X-Forwarded-For: {chain}\r\n"), LOCAL).1;
+        assert_eq!(from("192.0.2.7"), "browser \"\" from 192.0.2.7");
+        assert_eq!(from("1.1.1.1, 192.0.2.7"), "browser \"\" from 192.0.2.7", "what the client forged doesn't help");
+        assert_eq!(from("192.0.2.7:5000, 10.1.1.1"), "browser \"\" from 192.0.2.7");
+        assert_eq!(from("[2001:db8::1]"), "browser \"\" from 2001:db8::1");
+        let script = |fields: &str| open(ini, &format!("Client-Type: php\r\n{fields}\r\n"), LOCAL).0;
+        assert_eq!(script("X-Forwarded-For: 192.0.2.7"), 101);
+        assert_eq!(script("X-Forwarded-For: 192.0.2.8"), 403);
+        assert_eq!(script("X-Forwarded-For: 192.0.2.7, unknown"), 403);
+        assert_eq!(script("Via: 1.1 proxy"), 403, "it doesn't say who");
+        assert_eq!(script("X-Forwarded-For: 127.0.0.1, 192.0.2.8"), 403);
+    }
+
+    #[test]
+    fn origins_are_checked_for_browsers_where_a_list_is_set() {
+        let ini = "[access]\nallowedOrigins = https://shop.example";
+        assert_eq!(open("", "Origin: null\r\n", FAR).0, 101);
+        assert_eq!(open(ini, "Origin: https://shop.example\r\n", FAR).0, 101);
+        for fields in [
+            "",
+            "Origin: null\r\n",
+            "Origin: http://shop.example\r\n",
+            "Origin: https://shop.example.evil.example\r\n",
+            "Origin: https://shop.example\r\nOrigin: https://shop.example\r\n",
+        ] {
+            assert_eq!(open(ini, fields, FAR).0, 403, "{fields:?}");
+        }
+        assert_eq!(open(ini, "Client-Type: php\r\n", LOCAL).0, 101, "scripts have none");
+    }
+}

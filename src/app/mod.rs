@@ -1,0 +1,193 @@
+//! Clients and messages: who is connected, and what each resource does.
+//!
+//! An application is a type that implements [`Application`]. It sees the [`Registry`] and asks for things to be done
+//! through its [`Context`]; it can't fail, and nothing of any connection is borrowed while it runs. This directory names
+//! no socket, no poll and no clock.
+//!
+//! **Adding one is one new file here, and two lines below: its `mod` and its row in [`HANDLERS`].** The path it serves
+//! comes from the INI file.
+
+pub mod gate;
+pub mod outbox;
+pub mod pages;
+pub mod registry;
+
+mod packet;
+
+mod echo;
+mod relay;
+
+use std::borrow::Cow;
+use std::fmt;
+use std::ops::Range;
+
+use crate::config::Config;
+use crate::id::ConnectionKey;
+use crate::proto::session::End;
+use crate::proto::{CloseCode, Kind, Message};
+use outbox::{Body, Outbox};
+use registry::{ApplicationId, Client, Registry, ResourceId};
+
+/// Makes an application.
+pub type Constructor = fn(&Config) -> Box<dyn Application>;
+
+/// The applications there are, by the name that `[resources]` calls them.
+pub const HANDLERS: &[(&str, Constructor)] =
+    &[("relay", |config| Box::new(relay::Relay::new(config))), ("echo", |_| Box::new(echo::Echo))];
+
+/// The names in [`HANDLERS`].
+pub fn handler_names() -> Vec<&'static str> {
+    HANDLERS.iter().map(|(name, _)| *name).collect()
+}
+
+/// What serves the clients of one or more resources.
+pub trait Application: fmt::Debug {
+    /// Subprotocols it speaks, the one it likes best first (RFC 6455, section 1.9).
+    fn subprotocols(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// A client has come; it is in the registry already.
+    fn on_open(&mut self, _ctx: &mut Context<'_>) {}
+
+    /// A client has sent a message.
+    fn on_message(&mut self, ctx: &mut Context<'_>, message: &Message<'_>);
+
+    /// A client has gone; it is not in the registry any more.
+    fn on_close(&mut self, _ctx: &mut Context<'_>, _end: &End) {}
+
+    /// Bytes of memory that it keeps on behalf of a client, which count towards `maxMemory`.
+    fn held_for(&self, _client: ConnectionKey) -> usize {
+        0
+    }
+}
+
+/// What an application can see and do while it handles an event of the client [`Context::me`].
+#[derive(Debug)]
+pub struct Context<'a> {
+    me: &'a Client,
+    clients: &'a Registry,
+    outbox: &'a mut Outbox,
+}
+
+/// Some clients that a message can be sent to: a run of [`Outbox::targets`].
+#[derive(Clone, Debug)]
+pub struct Audience(Range<usize>);
+
+impl Audience {
+    /// How many clients.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is nobody.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl<'a> Context<'a> {
+    /// For the loop, and for tests.
+    pub const fn new(me: &'a Client, clients: &'a Registry, outbox: &'a mut Outbox) -> Self {
+        Self { me, clients, outbox }
+    }
+
+    /// The client whose event is handled.
+    pub const fn me(&self) -> &'a Client {
+        self.me
+    }
+
+    /// Everyone who is connected.
+    pub const fn clients(&self) -> &'a Registry {
+        self.clients
+    }
+
+    /// `clients`, less those that have too much waiting already. Those are closed with 1013: what can't be handed over
+    /// is not dropped in silence.
+    pub fn audience<'c>(&mut self, clients: impl IntoIterator<Item = &'c Client>) -> Audience {
+        let start = self.outbox.targets.len();
+        for client in clients {
+            if client.is_full() {
+                let why = Cow::Borrowed("reads too slowly: too much is waiting");
+                self.outbox.close(client.key, CloseCode::TRY_AGAIN_LATER, why);
+            } else {
+                self.outbox.targets.push(client.key);
+            }
+        }
+        Audience(start..self.outbox.targets.len())
+    }
+
+    /// Sends the message that is being handled on, as it came.
+    pub fn forward(&mut self, to: Audience, message: &Message<'_>) {
+        self.outbox.send(to.0, message.kind, Body::Received, false);
+    }
+
+    /// Sends text.
+    pub fn send(&mut self, to: Audience, text: &str) {
+        if !to.is_empty() {
+            let body = self.outbox.build(Kind::Text, text.as_bytes());
+            self.outbox.send(to.0, Kind::Text, body, false);
+        }
+    }
+
+    /// Sends text to the client itself, before anything else that waits for it.
+    pub fn reply_first(&mut self, text: &str) {
+        let to = self.audience([self.me]);
+        let body = self.outbox.build(Kind::Text, text.as_bytes());
+        self.outbox.send(to.0, Kind::Text, body, true);
+    }
+
+    /// Closes the client's own connection, after what was sent to it.
+    pub fn close(&mut self, code: CloseCode, why: &'static str) {
+        self.outbox.close(self.me.key, code, Cow::Borrowed(why));
+    }
+}
+
+/// Which application serves which path.
+#[derive(Debug)]
+pub struct Routes {
+    paths: Vec<(String, ApplicationId)>,
+    applications: Vec<Box<dyn Application>>,
+}
+
+impl Routes {
+    /// The routes of `[resources]`. One application serves all paths that name it, so that its clients meet.
+    pub fn new(config: &Config) -> Self {
+        let mut names: Vec<&str> = Vec::new();
+        let mut routes = Self { paths: Vec::new(), applications: Vec::new() };
+        for row in &config.resources {
+            let index = names.iter().position(|name| *name == row.handler).unwrap_or_else(|| {
+                // The configuration has been checked against the same table.
+                let constructor = HANDLERS.iter().find(|(name, _)| *name == row.handler).map(|(_, make)| *make);
+                if let Some(make) = constructor {
+                    names.push(&row.handler);
+                    routes.applications.push(make(config));
+                }
+                routes.applications.len() - 1
+            });
+            routes.paths.push((row.path.clone(), ApplicationId(u8::try_from(index).unwrap_or(u8::MAX))));
+        }
+        routes
+    }
+
+    /// What serves `path`.
+    pub fn find(&self, path: &str) -> Option<(ResourceId, ApplicationId)> {
+        let index = self.paths.iter().position(|(known, _)| known == path)?;
+        Some((ResourceId(u8::try_from(index).ok()?), self.paths[index].1))
+    }
+
+    /// The path of a resource.
+    pub fn path(&self, resource: ResourceId) -> &str {
+        self.paths.get(usize::from(resource.0)).map_or("?", |(path, _)| path)
+    }
+
+    /// An application, to look at.
+    pub fn application(&self, id: ApplicationId) -> &dyn Application {
+        self.applications[usize::from(id.0)].as_ref()
+    }
+
+    /// An application, to be run.
+    pub fn application_mut(&mut self, id: ApplicationId) -> &mut dyn Application {
+        self.applications[usize::from(id.0)].as_mut()
+    }
+}
