@@ -1,0 +1,148 @@
+//! The program: arguments, configuration, logger, run, exit code.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::process::{self, ExitCode};
+
+use log::{error, warn};
+use websock::app::handler_names;
+use websock::cli::{self, Command, LoadError, SendArgs, ServeArgs};
+use websock::config::{Config, Notice};
+use websock::logging;
+use websock::net::server::Server;
+use websock::send;
+
+/// It could not bind, or the loop failed; for `send`: nobody got it.
+const FAILED: u8 = 1;
+/// Something is wrong with the configuration or the command line.
+const WRONG: u8 = 2;
+
+fn main() -> ExitCode {
+    match cli::parse(std::env::args_os().skip(1)) {
+        Ok(Command::Help(text)) => {
+            print!("{text}");
+            ExitCode::SUCCESS
+        }
+        Ok(Command::Version) => {
+            println!("websock {}", env!("CARGO_PKG_VERSION"));
+            ExitCode::SUCCESS
+        }
+        Ok(Command::Check(args)) => check(&args),
+        Ok(Command::Serve(args)) => serve(&args),
+        Ok(Command::Send(args)) => send(&args),
+        Err(error) => {
+            eprintln!("websock: {error}");
+            ExitCode::from(WRONG)
+        }
+    }
+}
+
+/// Errors of the INI file name it themselves: they are the lines that editors can jump to.
+fn wrong(error: &LoadError) -> ExitCode {
+    match error {
+        LoadError::File(_) => eprintln!("{error}"),
+        LoadError::Usage(_) => eprintln!("websock: {error}"),
+    }
+    ExitCode::from(WRONG)
+}
+
+/// Reads the configuration, or says on standard error what is wrong with it, a line a problem.
+fn load(args: &ServeArgs) -> Result<(Config, Vec<Notice>), ExitCode> {
+    args.load(&handler_names()).map_err(|error| wrong(&error))
+}
+
+fn serve(args: &ServeArgs) -> ExitCode {
+    let (config, notices) = match load(args) {
+        Ok(loaded) => loaded,
+        Err(code) => return code,
+    };
+    let log = logging::init(config.log_file.as_deref(), config.console);
+    for notice in notices {
+        warn!("{notice}");
+    }
+    let pid_file = config.pid_file.clone();
+    let server = match Server::bind(config) {
+        Ok(server) => server,
+        Err(error) => return failed(&error),
+    };
+    if let Some(file) = &pid_file
+        && let Err(error) = fs::write(file, format!("{}\n", process::id()))
+    {
+        return failed(&format!("can't write the pid file {}: {error}", file.display()));
+    }
+    let result = server.run(|| log.flush());
+    if let Some(file) = &pid_file {
+        remove_pid_file(file);
+    }
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(&format!("the loop failed: {error}")),
+    }
+}
+
+/// Says why on standard error, where whoever started it looks, and in the log, where whoever finds it stopped does.
+fn failed(why: &dyn std::fmt::Display) -> ExitCode {
+    eprintln!("websock: {why}");
+    error!("{why}");
+    ExitCode::from(FAILED)
+}
+
+/// Removes the pid file, unless another process has made it its own meanwhile.
+fn remove_pid_file(file: &Path) {
+    let ours = fs::read_to_string(file).is_ok_and(|text| text.trim() == process::id().to_string());
+    if ours && let Err(error) = fs::remove_file(file) {
+        warn!("can't remove the pid file {}: {error}", file.display());
+    }
+}
+
+/// Says what a server with this configuration would do.
+fn check(args: &ServeArgs) -> ExitCode {
+    let (config, notices) = match load(args) {
+        Ok(loaded) => loaded,
+        Err(code) => return code,
+    };
+    for notice in notices {
+        println!("notice: {notice}");
+    }
+    let mut code = ExitCode::SUCCESS;
+    for listen in &config.listen {
+        match listen.resolve() {
+            Ok(addresses) => {
+                let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+                println!("listens on {listen} ({})", addresses.join(", "));
+            }
+            Err(error) => {
+                eprintln!("websock: can't resolve {listen}: {error}");
+                code = ExitCode::from(FAILED);
+            }
+        }
+    }
+    for row in &config.resources {
+        println!("serves {} with {}", row.path, row.handler);
+    }
+    match &config.log_file {
+        Some(file) => println!("logs to {}{}", file.display(), if config.console { " and the console" } else { "" }),
+        None if config.console => println!("logs to the console"),
+        None => println!("logs warnings and errors to the console"),
+    }
+    code
+}
+
+fn send(args: &SendArgs) -> ExitCode {
+    let config = match args.load(&handler_names()) {
+        Ok(config) => config,
+        Err(error) => return wrong(&error),
+    };
+    match send::run(args, &config, io::stdin().lock(), &mut io::stdout()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => {
+            eprintln!("websock: nobody got it");
+            ExitCode::from(FAILED)
+        }
+        Err(error) => {
+            eprintln!("websock: {error}");
+            ExitCode::from(FAILED)
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! One connection: its socket, its session, and what of its output waits.
+
+use std::io::{self, IoSlice};
+use std::time::Duration;
+
+use super::backlog::Backlog;
+use super::outgoing::{Chain, Outgoing, Places};
+use super::socket::Socket;
+use crate::app::registry::Address;
+use crate::clock::Moment;
+use crate::id::ConnectionKey;
+use crate::proto::frame::{self, MAX_HEADER};
+use crate::proto::session::Session;
+
+/// A connection that has more than this waiting is not read from: it is not to cause even more output.
+const CONGESTED: usize = 64 * 1024;
+
+/// Most slices in one write.
+const MAX_SLICES: usize = 16;
+
+/// Everything the loop keeps of one connection. Idle, it is this and the entry in the registry: no buffers.
+#[derive(Debug)]
+pub(super) struct Connection<S> {
+    pub(super) socket: S,
+    pub(super) session: Session,
+    pub(super) serial: u32,
+    pub(super) address: Address,
+    /// This turn's output.
+    pub(super) chain: Chain,
+    backlog: Option<Box<Backlog>>,
+    /// The earliest entry among the timers.
+    pub(super) armed: Moment,
+    /// What it counted for in the memory of all.
+    pub(super) counted: u32,
+    /// It is in the loop's list of those to be settled.
+    pub(super) dirty: bool,
+    /// It was not read from, since too much of its output waits.
+    pub(super) paused: bool,
+    /// The registry says that nothing more can be handed to it.
+    pub(super) full: bool,
+    /// The poll tells when it is writable.
+    pub(super) watched_writable: bool,
+    /// Our side is shut.
+    pub(super) shut: bool,
+}
+
+impl<S: Socket> Connection<S> {
+    pub(super) fn new(socket: S, session: Session, serial: u32, address: Address) -> Self {
+        Self {
+            socket,
+            session,
+            serial,
+            address,
+            chain: Chain::EMPTY,
+            backlog: None,
+            armed: Moment::NEVER,
+            counted: 0,
+            dirty: false,
+            paused: false,
+            full: false,
+            watched_writable: false,
+            shut: false,
+        }
+    }
+
+    /// Its key, given the slot that it is in.
+    pub(super) fn key(&self, slot: usize) -> ConnectionKey {
+        ConnectionKey { slot: u32::try_from(slot).unwrap_or(u32::MAX), serial: self.serial }
+    }
+
+    /// Bytes that wait, for the kernel or for a script to read.
+    pub(super) fn waiting(&self) -> usize {
+        self.backlog.as_ref().map_or(0, |backlog| backlog.len()) + self.session.paced()
+    }
+
+    /// Whether so much waits for the kernel that it is not read from.
+    pub(super) fn is_congested(&self) -> bool {
+        self.backlog.as_ref().is_some_and(|backlog| backlog.len() > CONGESTED)
+    }
+
+    /// Whether nothing waits for the kernel.
+    pub(super) const fn is_flushed(&self) -> bool {
+        self.backlog.is_none() && self.chain.is_empty()
+    }
+
+    /// Bytes of memory that unfinished input and waiting output hold.
+    pub(super) fn held(&self) -> usize {
+        self.backlog.as_ref().map_or(0, |backlog| backlog.held()) + self.session.held()
+    }
+
+    /// When it is to be looked at next. `patience`: how long output may wait without a moment of none.
+    pub(super) fn deadline(&self, patience: Duration) -> Moment {
+        let slow = self.backlog.as_ref().map_or(Moment::NEVER, |backlog| backlog.since.limit(patience));
+        self.session.deadline().min(slow)
+    }
+
+    /// Whether output has waited for longer than `patience`.
+    pub(super) fn is_slow(&self, patience: Duration, now: Moment) -> bool {
+        self.backlog.as_ref().is_some_and(|backlog| backlog.since.limit(patience) <= now)
+    }
+
+    /// Hands this turn's output to the kernel, and keeps what it doesn't take.
+    pub(super) fn flush(&mut self, outgoing: &Outgoing, places: &Places<'_>, now: Moment) -> io::Result<()> {
+        let chain = std::mem::replace(&mut self.chain, Chain::EMPTY);
+        if chain.is_empty() {
+            return Ok(());
+        }
+        let mut slices = outgoing.bytes(chain, places);
+        // Where something waits already, the kernel has just refused more.
+        let Some(backlog) = &mut self.backlog else {
+            let written = self.write(&mut slices)?;
+            if let Some(written) = written {
+                self.keep(outgoing, chain, places, written, now);
+            }
+            return Ok(());
+        };
+        slices.for_each(|slice| backlog.push(slice));
+        Ok(())
+    }
+
+    /// Writes slices until there are none. `Some(n)`: the kernel took no more than the first `n` bytes.
+    fn write<'b>(&mut self, slices: &mut impl Iterator<Item = &'b [u8]>) -> io::Result<Option<usize>> {
+        let mut total = 0;
+        loop {
+            let mut batch = [IoSlice::new(&[]); MAX_SLICES];
+            let (mut count, mut length) = (0, 0);
+            for (place, slice) in batch.iter_mut().zip(&mut *slices) {
+                *place = IoSlice::new(slice);
+                count += 1;
+                length += slice.len();
+            }
+            if count == 0 {
+                return Ok(None);
+            }
+            let written = write_some(&mut self.socket, &batch[..count])?;
+            total += written;
+            if written < length {
+                return Ok(Some(total));
+            }
+        }
+    }
+
+    /// Makes a backlog of what stands in the chain behind its first `written` bytes.
+    fn keep(&mut self, outgoing: &Outgoing, chain: Chain, places: &Places<'_>, written: usize, now: Moment) {
+        let peek = |at: usize, header: &mut [u8; MAX_HEADER]| {
+            let bytes = rest(outgoing.bytes(chain, places), at).flatten();
+            bytes.zip(header).map(|(byte, place)| *place = *byte).count()
+        };
+        let boundary = frame::boundary_after(0, written, peek).map(|boundary| boundary - written);
+        let mut backlog = Box::new(Backlog::new(now, boundary));
+        rest(outgoing.bytes(chain, places), written).for_each(|slice| backlog.push(slice));
+        self.backlog = Some(backlog);
+    }
+
+    /// Goes on with what waits, now that the kernel may take more.
+    pub(super) fn drain(&mut self) -> io::Result<()> {
+        while let Some(backlog) = &mut self.backlog {
+            let [front, back] = backlog.slices();
+            let length = front.len() + back.len();
+            let count = if back.is_empty() { 1 } else { 2 };
+            let written = write_some(&mut self.socket, &[front, back][..count])?;
+            backlog.advance(written);
+            if backlog.is_empty() {
+                self.backlog = None;
+            } else if written < length {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Throws away the output that waits, but for a frame that has been sent in part. `false`: that can't be done.
+    pub(super) fn cut_backlog(&mut self) -> bool {
+        let Some(backlog) = &mut self.backlog else { return true };
+        let cut = backlog.cut();
+        if backlog.is_empty() {
+            self.backlog = None;
+        }
+        cut
+    }
+}
+
+/// What is left of slices behind their first `skip` bytes.
+fn rest<'b>(slices: impl Iterator<Item = &'b [u8]>, mut skip: usize) -> impl Iterator<Item = &'b [u8]> {
+    slices.map(move |slice| {
+        let cut = skip.min(slice.len());
+        skip -= cut;
+        &slice[cut..]
+    })
+}
+
+/// Writes once; zero where the kernel takes nothing now.
+fn write_some<S: Socket>(socket: &mut S, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+    loop {
+        match socket.write(slices) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(0),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}

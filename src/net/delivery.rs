@@ -1,0 +1,266 @@
+//! Output: carrying out what applications asked for, and settling a turn.
+//!
+//! A frame is encoded once, whoever gets it. Every connection that something happened to is settled once a turn: its
+//! output is written, its interest and its timer are brought up to date, and it is dropped if it is over. Callers can't
+//! forget a step.
+
+use std::borrow::Cow;
+use std::io;
+use std::ops::Range;
+
+use log::{debug, info, warn};
+
+use super::hub::{Hub, turn};
+use super::outgoing::{Places, Source};
+use super::socket::Socket;
+use crate::app::Context;
+use crate::app::outbox::{Body, Command};
+use crate::clock::Moment;
+use crate::id::ConnectionKey;
+use crate::proto::frame;
+use crate::proto::session::{End, Event, Turn};
+use crate::proto::{CloseCode, Message};
+
+/// From here on a message is sent from where it lies; below, copying it behind its header is at least as fast.
+const LARGE: usize = 4096;
+
+/// An arena that has grown past this is given back.
+const ARENA_KEPT: usize = 4 * 1024 * 1024;
+
+/// A frame that is ready: in the arena, and where it is large its payload in the message that is being handled.
+struct Frame<'m> {
+    arena: Range<usize>,
+    received: &'m [u8],
+}
+
+impl<S: Socket> Hub<S> {
+    /// Carries out what the application asked for, which has just handled `received`.
+    pub(super) fn deliver(&mut self, received: Option<&Message<'_>>, now: Moment) {
+        let mut commands = std::mem::take(&mut self.outbox.commands);
+        let mut targets = std::mem::take(&mut self.outbox.targets);
+        for command in commands.drain(..) {
+            match command {
+                Command::Send { to, kind, body, urgent } => {
+                    let frame = match (body, received) {
+                        (Body::Built(arena), _) => Frame { arena, received: &[] },
+                        (Body::Received, Some(message)) => {
+                            let start = self.outbox.arena.len();
+                            let large = message.data.len() >= LARGE;
+                            if large {
+                                frame::write_header(&mut self.outbox.arena, kind.opcode(), message.data.len());
+                            } else {
+                                frame::write_frame(&mut self.outbox.arena, kind.opcode(), &message.data);
+                            }
+                            let received = if large { &*message.data } else { &[] };
+                            Frame { arena: start..self.outbox.arena.len(), received }
+                        }
+                        (Body::Received, None) => continue,
+                    };
+                    for key in &targets[to] {
+                        self.hand(*key, &frame, urgent, now);
+                    }
+                }
+                Command::Close { client, code, why } => self.close(client, code, why, now),
+            }
+        }
+        targets.clear();
+        self.outbox.commands = commands;
+        self.outbox.targets = targets;
+    }
+
+    /// Hands a frame to a connection.
+    fn hand(&mut self, key: ConnectionKey, frame: &Frame<'_>, urgent: bool, now: Moment) {
+        let Some(slot) = self.slot(key) else { return };
+        let connection = &mut self.connections[slot];
+        if !connection.session.is_open() {
+            return;
+        }
+        if connection.session.pass(urgent, now) {
+            self.outgoing.link(&mut connection.chain, Source::Arena, frame.arena.clone());
+            if !frame.received.is_empty() {
+                self.outgoing.link(&mut connection.chain, Source::Received, 0..frame.received.len());
+            }
+        } else {
+            let whole = [&self.outbox.arena[frame.arena.clone()], frame.received].concat();
+            connection.session.hold(whole, urgent);
+        }
+        self.mark(slot);
+    }
+
+    /// Closes a connection with `code` and `why`.
+    pub(super) fn close(&mut self, key: ConnectionKey, code: CloseCode, why: Cow<'static, str>, now: Moment) {
+        let Some(slot) = self.slot(key) else { return };
+        let start = self.outbox.arena.len();
+        let end = self.connections[slot].session.close(code, why, &mut turn!(self, now));
+        self.link_output(slot, start);
+        self.mark(slot);
+        self.left(slot, end.map(Event::Closed));
+    }
+
+    /// A connection is broken.
+    pub(super) fn lose(&mut self, slot: usize, error: &io::Error) {
+        let connection = &mut self.connections[slot];
+        debug!("- {} - connection lost: {error}", connection.address);
+        let end = connection.session.lost();
+        self.mark(slot);
+        self.left(slot, end.map(Event::Closed));
+    }
+
+    /// Takes a client that is no longer open out of the registry at once, so that nothing is handed to it any more. Its
+    /// application is told when the turn is settled.
+    pub(super) fn left(&mut self, slot: usize, event: Option<Event<'_>>) {
+        let connection = &self.connections[slot];
+        match event {
+            Some(Event::Closed(end)) => {
+                let Some(client) = self.registry.remove(connection.key(slot)) else { return };
+                let path = self.routes.path(client.resource);
+                let expected = match &end {
+                    End::ByPeer(..) | End::Vanished => true,
+                    End::ByUs(code, _) => matches!(*code, CloseCode::NORMAL | CloseCode::GOING_AWAY),
+                };
+                if expected {
+                    info!("{} {} {path} {end}", client.id, client.address);
+                } else {
+                    warn!("{} {} {path} {end}", client.id, client.address);
+                }
+                self.departed.push_back((client, end));
+            }
+            Some(Event::Refused(refusal)) => warn!("- {} - refused, {refusal}", connection.address),
+            Some(Event::Message(_) | Event::Request(_)) | None => {}
+        }
+    }
+
+    /// Ends a turn: tells applications who has left, writes all output, arms timers, drops what is over.
+    pub fn settle(&mut self, now: Moment) {
+        loop {
+            while let Some((client, end)) = self.departed.pop_front() {
+                let application = self.routes.application_mut(client.application);
+                application.on_close(&mut Context::new(&client, &self.registry, &mut self.outbox), &end);
+                self.deliver(None, now);
+            }
+            let mut dirty = std::mem::take(&mut self.dirty);
+            for slot in dirty.drain(..) {
+                self.settle_one(slot, now);
+            }
+            if self.dirty.is_empty() {
+                // Nothing came of it, as almost always: the vector is used again.
+                self.dirty = dirty;
+                if self.departed.is_empty() && !self.evict(now) {
+                    break;
+                }
+            }
+        }
+        self.outgoing.clear();
+        self.outbox.arena.clear();
+        self.outbox.arena.shrink_to(ARENA_KEPT);
+        #[cfg(debug_assertions)]
+        self.check_invariants();
+    }
+
+    fn settle_one(&mut self, slot: usize, now: Moment) {
+        let Some(connection) = self.connections.get_mut(slot) else { return };
+        connection.dirty = false;
+        let start = self.outbox.arena.len();
+        connection.session.release(now, &mut self.outbox.arena);
+        if self.outbox.arena.len() > start {
+            self.outgoing.link(&mut connection.chain, Source::Arena, start..self.outbox.arena.len());
+        }
+        let places = Places { arena: &self.outbox.arena, received: &[] };
+        if let Err(error) = connection.flush(&self.outgoing, &places, now) {
+            self.lose(slot, &error);
+            return;
+        }
+        let flushed = connection.is_flushed();
+        if flushed && connection.session.is_silent() && !connection.shut {
+            connection.socket.shut();
+            connection.shut = true;
+        }
+        let key = connection.key(slot);
+        if connection.session.is_over(flushed) {
+            self.held -= connection.counted as usize;
+            self.connections.remove(slot);
+            return;
+        }
+        if connection.watched_writable == flushed {
+            connection.watched_writable = !flushed;
+            if let Err(error) = connection.socket.watch(&self.poll, slot, !flushed, false) {
+                self.lose(slot, &error);
+                return;
+            }
+        }
+        if connection.paused && !connection.is_congested() {
+            connection.paused = false;
+            self.unread.push(key);
+        }
+        let deadline = connection.deadline(self.config.limits.max_backlog_time);
+        if deadline < connection.armed {
+            connection.armed = deadline;
+            self.timers.arm(deadline, key);
+        }
+        let full = connection.waiting() > self.config.limits.max_backlog;
+        if full != connection.full {
+            connection.full = full;
+            self.registry.set_full(key, full);
+        }
+        let application =
+            self.registry.get(key).map_or(0, |client| self.routes.application(client.application).held_for(key));
+        let held = u32::try_from(connection.held() + application).unwrap_or(u32::MAX);
+        self.held = self.held - connection.counted as usize + held as usize;
+        connection.counted = held;
+    }
+
+    /// Writes all output that there is so far, since it refers to the message `received` or has become much.
+    pub(super) fn flush_all(&mut self, received: &[u8], now: Moment) {
+        for index in 0..self.dirty.len() {
+            let slot = self.dirty[index];
+            let places = Places { arena: &self.outbox.arena, received };
+            if let Some(connection) = self.connections.get_mut(slot)
+                && let Err(error) = connection.flush(&self.outgoing, &places, now)
+            {
+                self.lose(slot, &error);
+            }
+        }
+        self.outgoing.clear();
+        self.outbox.arena.clear();
+    }
+
+    /// Where all together hold more than `maxMemory`, closes the one that holds most. `false`: there was no need.
+    fn evict(&mut self, now: Moment) -> bool {
+        if self.held <= self.config.limits.max_memory {
+            return false;
+        }
+        let largest = self.connections.iter().max_by_key(|(_, connection)| connection.counted).map(|(slot, _)| slot);
+        let Some(slot) = largest else { return false };
+        let connection = &mut self.connections[slot];
+        let key = connection.key(slot);
+        warn!(
+            "- {} - holds {} bytes, the most of all, and maxMemory is used up",
+            connection.address, connection.counted
+        );
+        if connection.session.is_open() && connection.cut_backlog() {
+            self.close(key, CloseCode::TRY_AGAIN_LATER, Cow::Borrowed("server is out of memory for you"), now);
+        } else {
+            self.lose(slot, &io::ErrorKind::OutOfMemory.into());
+        }
+        true
+    }
+
+    /// What must be true whenever a turn has been settled.
+    #[cfg(debug_assertions)]
+    fn check_invariants(&self) {
+        for client in self.registry.iter() {
+            let connection = &self.connections[client.key.slot as usize];
+            assert_eq!(connection.serial, client.key.serial, "a client is its connection's");
+            assert!(connection.session.is_open(), "a client in the registry is open");
+        }
+        let mut held = 0;
+        for (_, connection) in &self.connections {
+            assert!(connection.chain.is_empty() && !connection.dirty, "all output is written or waits");
+            let deadline = connection.deadline(self.config.limits.max_backlog_time);
+            assert!(connection.armed <= deadline, "armed for its deadline");
+            assert!(connection.watched_writable != connection.is_flushed(), "watched while output waits");
+            held += connection.counted as usize;
+        }
+        assert_eq!(held, self.held, "memory is counted");
+    }
+}

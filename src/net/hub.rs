@@ -1,0 +1,427 @@
+//! A turn of the loop without its poll: what happens to connections when there is something to read, room to write, or
+//! a deadline has come.
+//!
+//! Whoever drives it calls, in this order: [`Hub::open`] and [`Hub::ready`] for what the poll tells, [`Hub::go_on`] for
+//! input left over, [`Hub::expire`] for deadlines, and then [`Hub::settle`], once, which writes. All reads come before
+//! all writes: that beats alternating where many connections are busy. Only a large message is written at once, since
+//! it is sent from where it lies in the read buffer.
+//!
+//! Nothing is removed outside [`Hub::settle`]; everything else marks. A key that no longer resolves is skipped.
+
+use std::borrow::Cow;
+use std::collections::VecDeque;
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use log::{debug, info, warn};
+use slab::Slab;
+
+use super::connection::Connection;
+use super::outgoing::{Outgoing, Source};
+use super::socket::Socket;
+use super::timers::Timers;
+use crate::app::gate::{Answer, Gate, Upgrade};
+use crate::app::outbox::Outbox;
+use crate::app::pages;
+use crate::app::registry::{Address, Client, ClientKind, Registry};
+use crate::app::{Context, Routes};
+use crate::clock::Moment;
+use crate::config::Config;
+use crate::id::{ClientIds, ConnectionKey};
+use crate::proto::CloseCode;
+use crate::proto::frame::{self, Opcode};
+use crate::proto::http::{self, Request, Response};
+use crate::proto::input::Input;
+use crate::proto::pacing::Pacer;
+use crate::proto::reader::give_spare;
+use crate::proto::session::{End, Event, Limits, Session, Terms, Turn};
+
+/// Most bytes of one read. A message of 64 KiB and its header fit with room to spare, so it takes one read and no copy.
+const READ: usize = 128 * 1024;
+
+/// Where a read begins in its buffer, so that the payload behind a header of 14 bytes is aligned to 64.
+const READ_OFFSET: usize = 64 - frame::MAX_HEADER;
+
+/// How long a peer has to answer a Close frame, and then to end the connection.
+const CLOSE_WAIT: Duration = Duration::from_secs(5);
+
+/// The arena is written out early when a turn has filled it this far.
+const ARENA_HIGH: usize = 1024 * 1024;
+
+/// The Turn of a call into a session: borrowed field by field, so that the session may be borrowed as well.
+macro_rules! turn {
+    ($hub:ident, $now:expr) => {
+        Turn { now: $now, limits: &$hub.limits, out: &mut $hub.outbox.arena, spare: &mut $hub.spare }
+    };
+}
+pub(super) use turn;
+
+/// All connections, and everything that is theirs.
+pub struct Hub<S: Socket> {
+    pub(super) connections: Slab<Connection<S>>,
+    /// The serial of the connection accepted last.
+    serial: u32,
+    pub(super) registry: Registry,
+    pub(super) routes: Routes,
+    pub(super) outbox: Outbox,
+    pub(super) outgoing: Outgoing,
+    /// The one read buffer.
+    buffer: Vec<u8>,
+    pub(super) spare: Vec<u8>,
+    /// Slots of connections that something happened to.
+    pub(super) dirty: Vec<usize>,
+    /// Connections with input that no event will tell of.
+    pub(super) unread: Vec<ConnectionKey>,
+    /// Clients that have left the registry and whose application does not know yet.
+    pub(super) departed: VecDeque<(Client, End)>,
+    pub(super) timers: Timers,
+    ids: ClientIds,
+    pub(super) poll: S::Poll,
+    pub(super) limits: Limits,
+    pub(super) config: Config,
+    listening: Vec<IpAddr>,
+    /// Bytes that unfinished messages and waiting output of all connections hold.
+    pub(super) held: usize,
+    told_of_proxy: bool,
+}
+
+impl<S: Socket> Hub<S> {
+    /// No connections yet. `listening`: the addresses listened on, wildcards left out.
+    pub fn new(config: Config, listening: Vec<IpAddr>, poll: S::Poll, ids: ClientIds) -> Self {
+        Self {
+            connections: Slab::new(),
+            serial: 0,
+            registry: Registry::new(config.limits.max_per_ip > 0),
+            routes: Routes::new(&config),
+            outbox: Outbox::default(),
+            outgoing: Outgoing::default(),
+            buffer: vec![0; READ_OFFSET + READ],
+            spare: Vec::new(),
+            dirty: Vec::new(),
+            unread: Vec::new(),
+            departed: VecDeque::new(),
+            timers: Timers::default(),
+            ids,
+            poll,
+            limits: limits(&config),
+            config,
+            listening,
+            held: 0,
+            told_of_proxy: false,
+        }
+    }
+
+    /// How many connections there are, upgraded or not.
+    pub fn len(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.connections.is_empty()
+    }
+
+    /// Who is connected.
+    pub const fn clients(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// Bytes that unfinished messages and waiting output of all connections hold.
+    pub const fn held(&self) -> usize {
+        self.held
+    }
+
+    /// Whether there is input to go on with, so that the next poll is not to wait.
+    pub fn has_unread(&self) -> bool {
+        !self.unread.is_empty()
+    }
+
+    /// When [`Hub::expire`] is to be called.
+    pub fn deadline(&self) -> Moment {
+        self.timers.next()
+    }
+
+    /// Takes in a connection. Its slot is what [`Hub::ready`] is to be told.
+    pub fn open(&mut self, socket: S, peer: SocketAddr, now: Moment) -> io::Result<usize> {
+        self.serial = self.serial.wrapping_add(1);
+        let session = Session::new(now, &self.limits);
+        let mut connection = Connection::new(socket, session, self.serial, Address::from(peer));
+        let entry = self.connections.vacant_entry();
+        let slot = entry.key();
+        connection.socket.watch(&self.poll, slot, false, true)?;
+        entry.insert(connection);
+        self.mark(slot);
+        Ok(slot)
+    }
+
+    /// The poll says that a connection is readable or writable. `ended`: its peer has ended its side, or it is broken.
+    pub fn ready(&mut self, slot: usize, writable: bool, ended: bool, now: Moment) {
+        let Some(connection) = self.connections.get_mut(slot) else { return };
+        if (writable || ended)
+            && let Err(error) = connection.drain()
+        {
+            self.lose(slot, &error);
+            return;
+        }
+        self.read(slot, ended, now);
+    }
+
+    /// Reads on where the last turn left off.
+    pub fn go_on(&mut self, now: Moment) {
+        for key in std::mem::take(&mut self.unread) {
+            if self.slot(key).is_some() {
+                self.read(key.slot as usize, false, now);
+            }
+        }
+    }
+
+    /// Does what is due.
+    pub fn expire(&mut self, now: Moment) {
+        while let Some((at, key)) = self.timers.pop(now) {
+            let Some(slot) = self.slot(key) else { continue };
+            let connection = &mut self.connections[slot];
+            if connection.armed == at {
+                connection.armed = Moment::NEVER;
+            }
+            self.mark(slot);
+            let connection = &self.connections[slot];
+            if connection.is_slow(self.config.limits.max_backlog_time, now) && connection.session.is_open() {
+                self.close(key, CloseCode::TRY_AGAIN_LATER, Cow::Borrowed("reads too slowly"), now);
+            }
+            let start = self.outbox.arena.len();
+            let event = self.connections[slot].session.tick(&mut turn!(self, now));
+            self.link_output(slot, start);
+            self.left(slot, event);
+        }
+    }
+
+    /// Starts the end: everyone is told that the server goes, and idle connections are dropped.
+    pub fn drain(&mut self, now: Moment) {
+        let keys: Vec<_> = self.connections.iter().map(|(slot, connection)| connection.key(slot)).collect();
+        for key in keys {
+            self.close(key, CloseCode::GOING_AWAY, Cow::Borrowed("server is stopping"), now);
+        }
+    }
+
+    /// The connection's slot, unless it has gone.
+    pub(super) fn slot(&self, key: ConnectionKey) -> Option<usize> {
+        let slot = key.slot as usize;
+        self.connections.get(slot).filter(|connection| connection.serial == key.serial).map(|_| slot)
+    }
+
+    /// Something has happened to a connection: it will be settled.
+    pub(super) fn mark(&mut self, slot: usize) {
+        let connection = &mut self.connections[slot];
+        if !connection.dirty {
+            connection.dirty = true;
+            self.dirty.push(slot);
+        }
+    }
+
+    // --- Reading ----------------------------------------------------------------------------------------------------
+
+    /// Reads once, or until its end where the peer has `ended`, and acts on what came.
+    fn read(&mut self, slot: usize, ended: bool, now: Moment) {
+        self.mark(slot);
+        // The buffer leaves the hub while its contents are looked at, so that the rest of the hub can be used.
+        let mut buffer = std::mem::take(&mut self.buffer);
+        loop {
+            let connection = &mut self.connections[slot];
+            connection.paused = connection.is_congested() && !ended;
+            if connection.paused {
+                break;
+            }
+            let read = match connection.socket.read(&mut buffer[READ_OFFSET..]) {
+                Ok(0) => {
+                    let start = self.outbox.arena.len();
+                    let end = connection.session.eof(&mut turn!(self, now));
+                    self.link_output(slot, start);
+                    self.left(slot, end.map(Event::Closed));
+                    break;
+                }
+                Ok(read) => read,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => {
+                    self.lose(slot, &error);
+                    break;
+                }
+            };
+            connection.session.heard();
+            self.process(slot, &mut buffer[READ_OFFSET..READ_OFFSET + read], now);
+            if read == READ {
+                // There may be more: next turn, after the others.
+                self.unread.push(self.connections[slot].key(slot));
+                break;
+            }
+            // A short read has emptied the socket; what comes later comes with an event of its own. Where the end has
+            // been announced already, no further event will tell of it.
+            if !ended {
+                break;
+            }
+        }
+        self.buffer = buffer;
+    }
+
+    fn process(&mut self, slot: usize, bytes: &mut [u8], now: Moment) {
+        let mut input = Input::new(bytes);
+        while let Some(connection) = self.connections.get_mut(slot) {
+            let start = self.outbox.arena.len();
+            let event = connection.session.next(&mut input, &mut turn!(self, now));
+            self.link_output(slot, start);
+            match event {
+                None => break,
+                Some(Event::Message(message)) => {
+                    let key = self.connections[slot].key(slot);
+                    let Some(client) = self.registry.get(key) else { continue };
+                    let application = self.routes.application_mut(client.application);
+                    application.on_message(&mut Context::new(client, &self.registry, &mut self.outbox), &message);
+                    self.deliver(Some(&message), now);
+                    if self.outgoing.is_urgent() || self.outbox.arena.len() > ARENA_HIGH {
+                        self.flush_all(&message.data, now);
+                    }
+                    if let Cow::Owned(data) = message.data {
+                        give_spare(&mut self.spare, data);
+                    }
+                }
+                Some(Event::Request(head)) => self.admit(slot, &head, now),
+                event => self.left(slot, event),
+            }
+        }
+    }
+
+    /// What a session has appended to the arena is this connection's output.
+    pub(super) fn link_output(&mut self, slot: usize, start: usize) {
+        let end = self.outbox.arena.len();
+        if end > start {
+            self.outgoing.link(&mut self.connections[slot].chain, Source::Arena, start..end);
+            self.mark(slot);
+        }
+    }
+
+    // --- Coming and going -------------------------------------------------------------------------------------------
+
+    /// Answers a request.
+    fn admit(&mut self, slot: usize, head: &[u8], now: Moment) {
+        let peer = self.connections[slot].address;
+        let mut room = http::fields();
+        let gate = Gate {
+            access: &self.config.access,
+            listening: &self.listening,
+            routes: &self.routes,
+            clients: &self.registry,
+            max_clients: self.config.limits.max_clients,
+            max_per_ip: self.config.limits.max_per_ip,
+        };
+        let request = Request::parse(head, &mut room);
+        if request.as_ref().is_ok_and(|request| gate.source(request, peer.ip).untrusted_proxy) && !self.told_of_proxy {
+            self.told_of_proxy = true;
+            warn!(
+                "- {peer} - was forwarded by a proxy that trustedProxies does not name: \
+                 such requests are never on the allow list (said once)"
+            );
+        }
+        let path = request.as_ref().map_or("-", |request| request.path).to_owned();
+        let answer = request.and_then(|request| gate.answer(&request, peer.ip).map(|answer| (request, answer)));
+        let start = self.outbox.arena.len();
+        match answer {
+            Err(refusal) => {
+                warn!("- {peer} {path} refused, {refusal}");
+                self.connections[slot].session.refuse(refusal, &mut turn!(self, now));
+                self.link_output(slot, start);
+            }
+            Ok((request, Answer::Page(page))) => {
+                debug!("- {peer} {} served", page.path);
+                let last = !request.keeps_alive();
+                Response {
+                    status: 200,
+                    fields: pages::FIELDS,
+                    content_type: page.content_type,
+                    body: page.body,
+                    head_only: request.method == "HEAD",
+                    close: last,
+                }
+                .write(&mut self.outbox.arena);
+                self.connections[slot].session.answered(last, &mut turn!(self, now));
+                self.link_output(slot, start);
+            }
+            Ok((request, Answer::Upgrade(upgrade))) => {
+                let origin = request.first("origin").unwrap_or_default();
+                self.upgrade(slot, &upgrade, origin, now);
+            }
+        }
+    }
+
+    fn upgrade(&mut self, slot: usize, upgrade: &Upgrade<'_>, origin: &str, now: Moment) {
+        let script = &self.config.script;
+        let terms = Terms {
+            browser: upgrade.kind == ClientKind::Browser,
+            pacer: upgrade.paced.then(|| Box::new(Pacer::new(now, script.greeting_delay, script.frame_gap))),
+        };
+        let start = self.outbox.arena.len();
+        let connection = &mut self.connections[slot];
+        let address = Address { ip: upgrade.ip, port: connection.address.port };
+        connection.address = address;
+        connection.session.accept(upgrade.key, upgrade.subprotocol, terms, &mut turn!(self, now));
+        self.link_output(slot, start);
+        let path = self.routes.path(upgrade.resource.0);
+        if let Some(why) = upgrade.turned_away {
+            warn!("- {address} {path} turned away: {why}");
+            self.turn_away(slot, why, now);
+            return;
+        }
+        let client = Client::new(
+            self.ids.draw(),
+            self.connections[slot].key(slot),
+            address,
+            upgrade.resource,
+            upgrade.kind,
+            (!upgrade.ident.is_empty()).then(|| upgrade.ident.into()),
+        );
+        let ident = client.ident.as_deref().unwrap_or_default();
+        info!("{} {address} {path} opened by a {}, ident {ident:?}, origin {origin:?}", client.id, client.kind);
+        let key = self.registry.insert(client).key;
+        let Some(client) = self.registry.get(key) else { return };
+        let application = self.routes.application_mut(client.application);
+        application.on_open(&mut Context::new(client, &self.registry, &mut self.outbox));
+        self.deliver(None, now);
+    }
+
+    /// Tells a connection that can't stay why, in words that a page can read, and closes it. It counts for nothing.
+    fn turn_away(&mut self, slot: usize, why: &'static str, now: Moment) {
+        let start = self.outbox.arena.len();
+        let told = format!(r#"{{"opcode":"close","error":"{why}"}}"#);
+        let connection = &mut self.connections[slot];
+        if connection.session.pass(true, now) {
+            frame::write_frame(&mut self.outbox.arena, Opcode::Text, told.as_bytes());
+        } else {
+            let mut frame = Vec::new();
+            frame::write_frame(&mut frame, Opcode::Text, told.as_bytes());
+            connection.session.hold(frame, true);
+        }
+        connection.session.close(CloseCode::TRY_AGAIN_LATER, Cow::Borrowed(why), &mut turn!(self, now));
+        self.link_output(slot, start);
+    }
+}
+
+/// The limits that sessions hold their peers to.
+fn limits(config: &Config) -> Limits {
+    let set = &config.limits;
+    Limits {
+        message: set.max_message,
+        fragments: set.max_fragments,
+        rate: set.max_rate,
+        head_time: set.handshake_timeout,
+        message_time: set.message_timeout,
+        ping_interval: set.ping_interval,
+        close_wait: CLOSE_WAIT,
+    }
+}
+
+impl<S: Socket> fmt::Debug for Hub<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hub").field("connections", &self.len()).field("clients", &self.registry.len()).finish()
+    }
+}
