@@ -1,0 +1,245 @@
+/**
+ * The demo page in a real browser, against the real server and a PHP script behind the page's AJAX call.
+ *
+ *     WEBSOCK_BIN=../../target/release/websock npm test
+ *
+ * WEBSOCK_SHOTS: directory for screenshots (default: a new one, which is named). CHROMIUM: the browser (/usr/bin/chromium).
+ * The tests are one story and share two tabs; each goes on where the one before left the page.
+ */
+
+import assert from 'node:assert/strict';
+import { mkdir, rm } from 'node:fs/promises';
+import { delimiter, dirname, join, resolve } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { after, before, describe, test } from 'node:test';
+import { shell, startBrowser, startPhp, startServer, temporaryDirectory } from './processes.mjs';
+
+const ROOT = fileURLToPath(new URL('../../', import.meta.url));
+const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
+const POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src *; "
+  + "base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+const LIMIT = 15_000;
+/** Two tabs, and the connection that the page's JavaScript command makes. */
+const SETTINGS = '[limits]\nmaxPerIP = 3';
+
+const binary = process.env.WEBSOCK_BIN && resolve(process.env.WEBSOCK_BIN);
+const skip = binary ? false : 'WEBSOCK_BIN is not set: the demo page was not tested';
+
+describe('the demo page', { skip }, () => {
+  const complaints = [];
+  let directory;
+  let shots;
+  let server;
+  let php;
+  let browser;
+  let a;
+  let b;
+
+  before(async () => {
+    directory = await temporaryDirectory();
+    shots = process.env.WEBSOCK_SHOTS ?? await temporaryDirectory();
+    await mkdir(shots, { recursive: true });
+    server = await startServer(binary, directory, { settings: SETTINGS });
+    php = await startPhp(join(ROOT, 'clients/php/examples'), { WEBSOCK_URL: `ws://${server.host}/php` });
+    browser = await startBrowser(process.env.CHROMIUM ?? '/usr/bin/chromium');
+    a = await openTab('A');
+    b = await openTab('B');
+  }, { timeout: 60_000 });
+
+  after(async () => {
+    await browser?.stop();
+    await php?.stop();
+    await server?.stop();
+    if (directory) await rm(directory, { recursive: true, force: true });
+  }, { timeout: 60_000 });
+
+  async function openTab(name) {
+    const tab = await browser.context.newPage();
+    tab.setDefaultTimeout(LIMIT);
+    tab.on('pageerror', (error) => complaints.push(`${name}: ${error.stack}`));
+    tab.on('console', (message) => {
+      if (message.type() === 'error' || message.type() === 'warning') complaints.push(`${name}: ${message.text()}`);
+    });
+    await tab.addInitScript(() => {
+      window.violations = [];
+      document.addEventListener('securitypolicyviolation', (event) => {
+        window.violations.push(`${event.violatedDirective} ${event.blockedURI}`);
+      });
+    });
+    const backend = encodeURIComponent(`${php.origin}/backend.php`);
+    const response = await tab.goto(`http://${server.host}/?backend=${backend}`);
+    assert.equal(response.status(), 200);
+    assert.equal(response.headers()['content-security-policy'], POLICY);
+    return tab;
+  }
+
+  const text = (tab, id) => tab.locator(`#${id}`).textContent();
+  const shows = (tab, id, wanted) => tab.locator(`#${id}`, { hasText: wanted }).waitFor();
+  const state = (tab, wanted) => tab.locator(`#state[data-state="${wanted}"]`).waitFor();
+
+  /** Whatever was sent to the tab before is shown by now: the echo came after it. */
+  async function settled(tab) {
+    const echoes = tab.locator('#log [data-opcode="echo"][data-way="in"]');
+    const earlier = await echoes.count();
+    await tab.click('#echo');
+    await echoes.nth(earlier).waitFor();
+  }
+
+  test('every file it is made of is served as what it is', async () => {
+    for (const [path, type] of [
+      ['/', 'text/html'], ['/demo.css', 'text/css'], ['/demo.js', 'text/javascript'],
+      ['/websock.js', 'text/javascript'], ['/icon.svg', 'image/svg+xml'],
+    ]) {
+      const response = await browser.context.request.get(`http://${server.host}${path}`);
+      assert.equal(response.status(), 200, path);
+      assert.equal(response.headers()['content-type'].split(';')[0], type, path);
+    }
+  });
+
+  test('both tabs are connected, under UUIDs of their own', async () => {
+    for (const tab of [a, b]) {
+      await state(tab, 'ready');
+      assert.equal(await text(tab, 'state-name'), 'Connected');
+    }
+    const [one, other] = [await text(a, 'uuid'), await text(b, 'uuid')];
+    assert.match(one, UUID);
+    assert.match(other, UUID);
+    assert.notEqual(one, other);
+  });
+
+  test('the script behind the AJAX call reports to the tab that called, and only there', async () => {
+    await a.bringToFront();
+    await a.click('#call');
+    await shows(a, 'answer', 'Answered after');
+    await shows(a, 'percent', '100 %');
+    assert.equal(await a.locator('#progress').evaluate((bar) => bar.value), 100);
+    assert.equal(await text(a, 'feedback'), 'done');
+    const reports = await a.locator('#log [data-opcode="feedback"]').count();
+    assert.ok(reports > 1, 'it was told while the script ran');
+    await settled(b);
+    assert.equal(await b.locator('#log [data-opcode="feedback"]').count(), 0);
+    assert.equal(await b.locator('#progress').evaluate((bar) => bar.value), 0);
+  });
+
+  test('a broadcast from one tab shows in the other', async () => {
+    await a.fill('#broadcast', 'Hello from A');
+    await a.press('#broadcast', 'Enter');
+    await shows(b, 'broadcasts', 'Hello from A');
+    await shows(a, 'broadcast-note', 'Handed to 1 other page.');
+    await settled(a);
+    assert.equal(await a.locator('#broadcasts li').count(), 0);
+  });
+
+  test('an echo shows its round trip', async () => {
+    await a.click('#echo');
+    await shows(a, 'trip', /^\d+(\.\d)? ms$/);
+  });
+
+  test('the shell command on the page reaches the page', async () => {
+    const environment = { ...process.env, PATH: dirname(binary) + delimiter + process.env.PATH };
+    await shell(await text(a, 'command-shell'), { cwd: directory, env: environment });
+    await a.locator('#feedback', { hasText: /^Hello$/ }).waitFor();
+  });
+
+  test('so does the PHP command', async () => {
+    await a.focus('#tab-shell');
+    await a.keyboard.press('ArrowRight');
+    assert.equal(await a.locator('#panel-php').isVisible(), true);
+    await shell(await text(a, 'command-php'), { cwd: ROOT });
+    await shows(a, 'feedback', 'Hello from PHP');
+  });
+
+  test('and the JavaScript, in another tab', async () => {
+    await b.evaluate(await text(a, 'command-js'));
+    await shows(a, 'feedback', 'Hello from JavaScript');
+  });
+
+  test('the UUID is copied', async () => {
+    await browser.context.grantPermissions(['clipboard-read', 'clipboard-write']);
+    await a.bringToFront();
+    await a.click('#copy-uuid');
+    await shows(a, 'copied', 'Copied to the clipboard');
+    assert.equal(await a.evaluate(() => navigator.clipboard.readText()), await text(a, 'uuid'));
+  });
+
+  test('how it looks', async (t) => {
+    await b.fill('#broadcast', 'Hello from the other tab');
+    await b.press('#broadcast', 'Enter');
+    await shows(a, 'broadcasts', 'Hello from the other tab');
+    await a.bringToFront();
+    await a.click('#call');
+    await shows(a, 'percent', '100 %');
+    await shows(a, 'answer', 'Answered after');
+    await a.click('#tab-shell');
+    for (const [name, width, height, colorScheme] of [
+      ['desktop', 1280, 900, 'light'], ['desktop-dark', 1280, 900, 'dark'],
+      ['phone', 390, 844, 'light'], ['phone-dark', 390, 844, 'dark'], ['narrow', 360, 740, 'light'],
+    ]) {
+      await a.emulateMedia({ colorScheme });
+      await a.setViewportSize({ width, height });
+      const wide = await a.evaluate(() => document.documentElement.scrollWidth);
+      assert.ok(wide <= width, `${name}: ${wide} px wide`);
+      await a.screenshot({ path: join(shots, `${name}.png`), fullPage: true });
+    }
+    await a.emulateMedia({ colorScheme: 'light' });
+    await a.setViewportSize({ width: 1280, height: 900 });
+    t.diagnostic(`screenshots are in ${shots}`);
+  });
+
+  test('what others send is shown as text, never as markup', async () => {
+    const hostile = '<img src=x onerror="window.injected = true"><b>bold</b>';
+    await b.fill('#broadcast', hostile);
+    await b.press('#broadcast', 'Enter');
+    await shows(a, 'broadcasts', hostile);
+    assert.equal(await a.locator('#broadcasts img, #broadcasts b, #log img, #log b').count(), 0);
+    assert.equal(await a.evaluate(() => window.injected), undefined);
+  });
+
+  test('a tab too many is told why, and let in when there is room', async () => {
+    const third = await openTab('C');
+    await state(third, 'ready');
+    const fourth = await openTab('D');
+    await state(fourth, 'refused');
+    await shows(fourth, 'log', /refused.*connections/);
+    await fourth.screenshot({ path: join(shots, 'refused.png') });
+    await third.close();
+    await state(fourth, 'ready');
+    await fourth.close();
+  });
+
+  test('a script that is not running is told with the command that starts it', async () => {
+    await php.stop();
+    const earlier = complaints.length;
+    await a.click('#call');
+    await shows(a, 'answer', 'Not reached.');
+    assert.equal(await text(a, 'backend-command'),
+      `WEBSOCK_URL=ws://${server.host}/php php -S ${new URL(php.origin).host} -t clients/php/examples`);
+    // The browser itself reports the failed request, and nothing else may have come up.
+    const reported = complaints.splice(earlier);
+    assert.ok(reported.every((line) => line.includes('net::ERR_CONNECTION_REFUSED')), reported.join('\n'));
+  });
+
+  test('nothing was complained about, and nothing the policy forbids was tried', async () => {
+    assert.deepEqual(complaints, []);
+    for (const tab of [a, b]) assert.deepEqual(await tab.evaluate(() => window.violations), []);
+  });
+
+  test('after a restart of the server it is connected again, under another UUID', async () => {
+    const earlier = await text(a, 'uuid');
+    assert.equal(await server.stop(), 0);
+    await state(a, 'waiting');
+    await shows(a, 'state-countdown', /^Again (in \d+ s|now)$/);
+    assert.equal(await text(a, 'uuid'), '');
+    assert.equal(await a.locator('#echo').isDisabled(), true);
+    await a.screenshot({ path: join(shots, 'waiting.png'), fullPage: true });
+    server = await startServer(binary, directory, { port: server.port, settings: SETTINGS });
+    await state(a, 'ready');
+    const uuid = await text(a, 'uuid');
+    assert.match(uuid, UUID);
+    assert.notEqual(uuid, earlier);
+    assert.ok((await text(a, 'command-shell')).includes(uuid));
+    await settled(a);
+    // The browser reports each attempt that failed.
+    assert.ok(complaints.every((line) => line.includes('WebSocket connection to')), complaints.join('\n'));
+  });
+});
