@@ -1,4 +1,73 @@
-//! websock
+//! `websock`: a push server for web applications whose backend can't hold a socket open.
+//!
+//! A browser connects and is issued a UUID. The page hands it to its backend in its AJAX calls, and the script behind
+//! reports back to that very browser while it works. One process, one thread, one poll loop, one INI file.
+//!
+//! # The house
+//!
+//! Three directories are the architecture. A file may use only what stands above it; `tests/layering.rs` holds that.
+//!
+//! | where     | knows                                                    | never names                                   |
+//! |-----------|----------------------------------------------------------|-----------------------------------------------|
+//! | [`proto`] | the RFCs: HTTP, handshake, frames, messages, the session | a socket, a clock, randomness, an application |
+//! | [`app`]   | clients and messages: who is connected, who gets what    | `net`, a poll, a clock                        |
+//! | [`net`]   | sockets and time: the loop, timers, write queues         | JSON                                          |
+//!
+//! In reading order: [`clock`] and [`id`] (moments, UUIDs, keys); [`proto::session`] (the state machine of one
+//! connection; its contract of driving stands at its top), below it [`proto::http`], [`proto::handshake`],
+//! [`proto::reader`], [`proto::frame`], [`proto::message`], [`proto::pacing`]; [`app`] (what an application is; the table
+//! of them), [`app::registry`], [`app::outbox`], [`app::gate`] (who may come in), `app/relay.rs`; [`net::hub`] (a turn),
+//! [`net::server`] (the poll around it); [`config`], [`cli`], [`logging`], [`send`] beside them.
+//!
+//! # One message, straight through
+//!
+//! ```text
+//! socket readable
+//!   net/server      event token -> slot
+//!   net/hub         reads, once, into the loop's one read buffer
+//!   proto/session   bytes -> frames, unmasked in place -> an event that borrows from the read buffer
+//!   app/<handler>   looks at the registry, asks for things to be sent; nothing of any connection is borrowed
+//!   net/delivery    encodes a frame once into the arena, links it to each target's chain, marks the target
+//!   net/delivery    settles, once a turn: writes each chain, interest, timer; drops what is over
+//! socket
+//! ```
+//!
+//! One `epoll_wait`, one `recv`, one `send` a message and no allocation. An idle connection has no buffers. A message of
+//! 4 KiB or more is not copied: it is written from where it lies in the read buffer, before the next read. What the
+//! kernel does not take is copied into that connection's own backlog, and only then.
+//!
+//! # A turn
+//!
+//! The order is part of the design, and is held by the simulation in `tests/simulation.rs`, which runs this very code in
+//! virtual time.
+//!
+//! 1. Poll: not at all where input is left over; until the nearest deadline else. `now` is read once.
+//! 2. Input left over, then the poll's events: signals, and connections, each read followed by its dispatch and its
+//!    delivery, so that messages keep their order. Then what wants to be accepted.
+//! 3. Deadlines that have come.
+//! 4. Settle, until nothing is marked: applications are told who has left, output is written, interests and timers are
+//!    brought up to date, connections that are over are dropped, and if all together hold too much memory the largest
+//!    holder is closed.
+//! 5. Log lines are written. Where the server is stopping and everyone has gone, or the time is up, it ends.
+//!
+//! # Decisions
+//!
+//! - A **key** is a slot and a serial. A key that no longer resolves is skipped; it is never an error.
+//! - **Death is deferred**: nothing is removed outside settling. A client that is no longer open leaves the registry at
+//!   once, so that nothing is handed to it and every count is true; its application hears of it when the turn settles.
+//! - **Backpressure**: a connection with 64 KiB waiting is not read from. One that had more than `maxBacklog` waiting
+//!   before this turn gets nothing more and is closed with 1013, and whoever sent is told that it was not delivered.
+//! - **Reading and events**: sockets are registered edge-triggered. A read shorter than the buffer has emptied the socket,
+//!   so there is no second read for would-block; where the poll has announced the peer's end, there is.
+//! - **Errors**: nothing a peer sends is an `Err` at the loop; it becomes output and an [`proto::session::End`]. What
+//!   ends the process: an address that can't be listened on, a wrong configuration, the poll itself.
+//!
+//! # An application of one's own
+//!
+//! One file in `app/` with a type that implements [`app::Application`], and two adjacent lines in `app/mod.rs`: its `mod`
+//! and its row in [`app::HANDLERS`]. The path it serves comes from `[resources]` in the INI file. `app/echo.rs` is the
+//! shortest example.
+
 pub mod app;
 pub mod cli;
 pub mod clock;

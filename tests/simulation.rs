@@ -23,7 +23,7 @@ use websock::net::hub::Hub;
 use websock::net::socket::Socket;
 use websock::proto::frame::{self, Header, Opcode, Sender};
 
-const SEEDS: u64 = 30;
+const SEEDS: u64 = 20;
 const STEPS: usize = 600;
 const FRAME_GAP: u64 = 20;
 const GREETING_DELAY: u64 = 30;
@@ -266,6 +266,21 @@ impl World {
         client.unsent.extend(frame);
     }
 
+    /// A large message that comes back: a run of them is more than one read takes, and more than a slow wire holds.
+    fn say_to_itself(&mut self, sender: usize) {
+        let client = &mut self.clients[sender];
+        if client.uuid.is_none() || client.closed || client.role == Role::OldScript {
+            return;
+        }
+        self.numbers += 1;
+        let number = self.numbers;
+        let text = json!({"opcode": "echo", "message": [sender, number, "é".repeat(9000)]}).to_string();
+        client.awaiting.push_back(Sent::Echo { number });
+        let mut frame = Vec::new();
+        frame::write_masked_frame(&mut frame, Opcode::Text, text.as_bytes(), [9, 8, 7, 6]);
+        client.unsent.extend(frame);
+    }
+
     /// Puts some of what a client has to send on its wire.
     fn send_some(&mut self, index: usize) {
         let most = if self.random.one_in(3) { 7 } else { usize::MAX };
@@ -404,7 +419,7 @@ impl World {
             }
             1..=3 => self.clients[index].reading ^= true,
             4..=30 => self.say(index),
-            31 => (0..30).for_each(|_| self.say(index)),
+            31 => (0..15).for_each(|_| self.say_to_itself(index)),
             _ => {}
         }
         for index in 0..self.clients.len() {
@@ -422,7 +437,13 @@ impl World {
     fn come_to_rest(&mut self) {
         for client in &mut self.clients {
             client.reading = true;
-            client.wire.borrow_mut().room = 1_000_000;
+            client.wire.borrow_mut().room = [100_000, 1_000_000][self.random.below(2)];
+        }
+        // The last word: no later one tells the server that there is something left to read.
+        for index in 0..self.clients.len() {
+            if self.random.one_in(4) {
+                (0..15).for_each(|_| self.say_to_itself(index));
+            }
         }
         for _ in 0..400 {
             self.now += FRAME_GAP;
@@ -520,5 +541,5 @@ fn many_sessions_keep_their_promises() {
         }
     }
     // A simulation in which nothing happens proves nothing.
-    assert!(promised > 1_000 && refused > 100, "only {promised} delivered, {refused} not");
+    assert!(promised > 700 && refused > 70, "only {promised} delivered, {refused} not");
 }

@@ -34,8 +34,6 @@ pub(super) struct Connection<S> {
     pub(super) counted: u32,
     /// It is in the loop's list of those to be settled.
     pub(super) dirty: bool,
-    /// It was not read from, since too much of its output waits.
-    pub(super) paused: bool,
     /// The registry says that nothing more can be handed to it.
     pub(super) full: bool,
     /// The poll tells when it is writable.
@@ -56,7 +54,6 @@ impl<S: Socket> Connection<S> {
             armed: Moment::NEVER,
             counted: 0,
             dirty: false,
-            paused: false,
             full: false,
             watched_writable: false,
             shut: false,

@@ -188,10 +188,6 @@ impl<S: Socket> Hub<S> {
                 return;
             }
         }
-        if connection.paused && !connection.is_congested() {
-            connection.paused = false;
-            self.unread.push(key);
-        }
         let deadline = connection.deadline(self.config.limits.max_backlog_time);
         if deadline < connection.armed {
             connection.armed = deadline;

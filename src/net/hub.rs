@@ -73,7 +73,7 @@ pub struct Hub<S: Socket> {
     /// Slots of connections that something happened to.
     pub(super) dirty: Vec<usize>,
     /// Connections with input that no event will tell of.
-    pub(super) unread: Vec<ConnectionKey>,
+    unread: Vec<ConnectionKey>,
     /// Clients that have left the registry and whose application does not know yet.
     pub(super) departed: VecDeque<(Client, End)>,
     pub(super) timers: Timers,
@@ -229,8 +229,8 @@ impl<S: Socket> Hub<S> {
         let mut buffer = std::mem::take(&mut self.buffer);
         loop {
             let connection = &mut self.connections[slot];
-            connection.paused = connection.is_congested() && !ended;
-            if connection.paused {
+            // Read on when it has drained: the event that says so comes here as well.
+            if connection.is_congested() && !ended {
                 break;
             }
             let read = match connection.socket.read(&mut buffer[READ_OFFSET..]) {
