@@ -178,7 +178,7 @@ struct World {
 
 impl World {
     fn new(seed: u64) -> Self {
-        let ini = "[limits]\nmaxMessage = 20000\nmaxBacklog = 150000\nmessageTimeout = 5\n";
+        let ini = "[limits]\nmaxMessage = 20000\nmaxBacklog = 150000\nmessageTimeout = 60\n";
         let (config, _) = Config::parse(ini, Path::new("simulated.ini"), &handler_names(), &|_| None).expect("good");
         Self {
             hub: Hub::new(config, vec![Ipv4Addr::LOCALHOST.into()], (), ClientIds::new(scramble)),
