@@ -9,8 +9,8 @@ use log::{error, warn};
 use websock::app::handler_names;
 use websock::cli::{self, Command, LoadError, SendArgs, ServeArgs};
 use websock::config::{Config, Notice};
-use websock::logging;
-use websock::net::server::Server;
+use websock::logging::{self, LogHandle};
+use websock::net::server::{Host, Server};
 use websock::send;
 
 /// It could not bind, or the loop failed; for `send`: nobody got it.
@@ -57,7 +57,7 @@ fn serve(args: &ServeArgs) -> ExitCode {
         Ok(loaded) => loaded,
         Err(code) => return code,
     };
-    let log = logging::init(config.log_file.as_deref(), config.console);
+    let mut host = Program { args, log: logging::init(config.log_file.as_deref(), config.console) };
     for notice in notices {
         warn!("{notice}");
     }
@@ -71,13 +71,44 @@ fn serve(args: &ServeArgs) -> ExitCode {
     {
         return failed(&format!("can't write the pid file {}: {error}", file.display()));
     }
-    let result = server.run(|| log.flush());
+    let result = server.run(&mut host);
     if let Some(file) = &pid_file {
         remove_pid_file(file);
     }
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed(&format!("the loop failed: {error}")),
+    }
+}
+
+/// The program as the loop sees it.
+struct Program<'a> {
+    args: &'a ServeArgs,
+    log: LogHandle,
+}
+
+impl Host for Program<'_> {
+    fn after_turn(&mut self) {
+        self.log.flush();
+    }
+
+    fn reload(&mut self) -> Option<Config> {
+        self.log.reopen();
+        match self.args.load(&handler_names()) {
+            Ok((config, notices)) => {
+                for notice in notices {
+                    warn!("{notice}");
+                }
+                Some(config)
+            }
+            Err(problems) => {
+                for problem in problems.to_string().lines() {
+                    error!("{problem}");
+                }
+                error!("the configuration stays as it was");
+                None
+            }
+        }
     }
 }
 

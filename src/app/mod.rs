@@ -56,6 +56,9 @@ pub trait Application: fmt::Debug {
     /// A client has gone; it is not in the registry any more.
     fn on_close(&mut self, _ctx: &mut Context<'_>, _end: &End) {}
 
+    /// The configuration was read again.
+    fn configure(&mut self, _config: &Config) {}
+
     /// Bytes of memory that it keeps on behalf of a client, which count towards `maxMemory`.
     fn held_for(&self, _client: ConnectionKey) -> usize {
         0
@@ -168,6 +171,13 @@ impl Routes {
             routes.paths.push((row.path.clone(), ApplicationId(u8::try_from(index).unwrap_or(u8::MAX))));
         }
         routes
+    }
+
+    /// Tells all applications of a configuration read again.
+    pub fn configure(&mut self, config: &Config) {
+        for application in &mut self.applications {
+            application.configure(config);
+        }
     }
 
     /// What serves `path`.

@@ -113,6 +113,19 @@ impl Registry {
         Self { by_address: count_addresses.then(HashMap::new), ..Self::default() }
     }
 
+    /// Begins to count browsers by address, or stops: see [`Registry::count_from`].
+    pub fn count_addresses(&mut self, wanted: bool) {
+        if wanted && self.by_address.is_none() {
+            let mut counts = HashMap::new();
+            for client in self.iter().filter(|client| client.kind == ClientKind::Browser) {
+                *counts.entry(client.address.ip).or_default() += 1;
+            }
+            self.by_address = Some(counts);
+        } else if !wanted {
+            self.by_address = None;
+        }
+    }
+
     /// Enters a client. Its slot must be free, which the loop sees to.
     pub fn insert(&mut self, client: Client) -> &Client {
         let slot = client.key.slot as usize;
@@ -256,6 +269,10 @@ mod tests {
         assert_eq!(registry.count_from(ip), 2);
         registry.remove(browser);
         assert_eq!(registry.count_from(ip), 1);
+        registry.count_addresses(false);
+        assert_eq!(registry.count_from(ip), 0);
+        registry.count_addresses(true);
+        assert_eq!(registry.count_from(ip), 1, "those who are here already count");
     }
 
     #[test]

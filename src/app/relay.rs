@@ -160,6 +160,11 @@ impl Application for Relay {
         }
     }
 
+    fn configure(&mut self, config: &Config) {
+        self.browsers_may = config.access.browsers_may;
+        self.max_message = config.limits.max_message;
+    }
+
     fn held_for(&self, client: ConnectionKey) -> usize {
         self.chunked.get(&client).map_or(0, |chunks| chunks.joined.capacity())
     }

@@ -205,6 +205,32 @@ impl<S: Socket> Hub<S> {
         }
     }
 
+    /// Goes on with another configuration, and disconnects nobody. What can't change while the server runs is named in
+    /// the log and stays as it was.
+    pub fn reconfigure(&mut self, mut config: Config) {
+        let old = &self.config;
+        let fixed = [
+            ("address", config.listen != old.listen),
+            ("logfile", config.log_file != old.log_file),
+            ("console", config.console != old.console),
+            ("pidFile", config.pid_file != old.pid_file),
+            ("[resources]", config.resources != old.resources),
+        ];
+        for (key, _) in fixed.iter().filter(|(_, changed)| *changed) {
+            warn!("{key} can't change while the server runs: it stays as it was until a restart");
+        }
+        config.listen.clone_from(&old.listen);
+        config.resources.clone_from(&old.resources);
+        self.limits = limits(&config);
+        self.registry.count_addresses(config.limits.max_per_ip > 0);
+        self.routes.configure(&config);
+        self.config = config;
+        // Limits that have become tighter hold for those who are here already.
+        for slot in self.connections.iter().map(|(slot, _)| slot).collect::<Vec<_>>() {
+            self.mark(slot);
+        }
+    }
+
     /// The connection's slot, unless it has gone.
     pub(super) fn slot(&self, key: ConnectionKey) -> Option<usize> {
         let slot = key.slot as usize;

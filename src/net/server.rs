@@ -58,6 +58,16 @@ impl fmt::Display for StartError {
 
 impl std::error::Error for StartError {}
 
+/// What the loop asks of the program around it.
+pub trait Host {
+    /// A turn has ended, and the loop is about to sleep: log lines are to be written.
+    fn after_turn(&mut self);
+
+    /// HUP: the log is to be reopened, and the configuration read again. `None`: it can't be used, which has been logged,
+    /// and the old one stays.
+    fn reload(&mut self) -> Option<Config>;
+}
+
 /// The server, bound and ready to run.
 pub struct Server {
     poll: Poll,
@@ -143,14 +153,14 @@ impl Server {
         self.listeners.iter().map(|listener| listener.address).collect()
     }
 
-    /// Runs until it is told to stop. `after_turn` is called once a turn, before the loop sleeps.
-    pub fn run(mut self, mut after_turn: impl FnMut()) -> io::Result<()> {
+    /// Runs until it is told to stop.
+    pub fn run(mut self, host: &mut impl Host) -> io::Result<()> {
         for listener in &self.listeners {
             info!("listening on ws://{}", listener.address);
         }
         let mut events = Events::with_capacity(EVENTS);
         loop {
-            after_turn();
+            host.after_turn();
             match self.poll.poll(&mut events, self.timeout()) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 result => result?,
@@ -160,8 +170,8 @@ impl Server {
             for event in &events {
                 match event.token() {
                     SIGNALS => {
-                        if self.signalled(now) {
-                            after_turn();
+                        if self.signalled(host, now) {
+                            host.after_turn();
                             return Ok(());
                         }
                     }
@@ -183,7 +193,7 @@ impl Server {
                 && (self.hub.is_empty() || until <= now)
             {
                 info!("stopped, {} connections left", self.hub.len());
-                after_turn();
+                host.after_turn();
                 return Ok(());
             }
         }
@@ -211,10 +221,15 @@ impl Server {
     }
 
     /// Reads the signals that came. `true`: stop at once.
-    fn signalled(&mut self, now: Moment) -> bool {
+    fn signalled(&mut self, host: &mut impl Host, now: Moment) -> bool {
         for signal in self.signals.pending() {
             if signal == SIGHUP {
-                warn!("HUP: this build can't reload its configuration yet; nothing changed");
+                if let Some(mut config) = host.reload() {
+                    config.limits.max_clients = most_clients(config.limits.max_clients);
+                    self.drain_timeout = config.limits.drain_timeout;
+                    self.hub.reconfigure(config);
+                    info!("configuration read again");
+                }
                 continue;
             }
             if self.phase != Phase::Running {
