@@ -9,7 +9,8 @@ use std::net::IpAddr;
 use super::Routes;
 use super::pages::{self, Page};
 use super::registry::{ApplicationId, ClientKind, Registry, ResourceId};
-use crate::config::{Access, AddressRange};
+use crate::config::{Access, AddressRange, Deflate};
+use crate::proto::deflate::Agreement;
 use crate::proto::handshake::{self, Key};
 use crate::proto::http::{Refusal, Request};
 
@@ -27,6 +28,8 @@ pub struct Gate<'a> {
     pub routes: &'a Routes,
     /// Who is connected.
     pub clients: &'a Registry,
+    /// `[deflate]`.
+    pub deflate: &'a Deflate,
     /// Most clients; zero: no limit.
     pub max_clients: usize,
     /// Most browsers from one address; zero: no limit.
@@ -57,6 +60,8 @@ pub struct Upgrade<'r> {
     pub ip: IpAddr,
     /// The subprotocol agreed on.
     pub subprotocol: Option<&'static str>,
+    /// The compression agreed on.
+    pub deflate: Option<Agreement>,
     /// It is a script, and has not said that it parses streams properly.
     pub paced: bool,
     /// The limit that it hits, as a sentence: it is to be told, and closed.
@@ -116,6 +121,8 @@ impl Gate<'_> {
             ClientKind::Script => {}
             ClientKind::Browser => self.check_origin(request)?,
         }
+        // Looked at in any case: an offer that is not well formed is refused by a server without compression as well.
+        let deflate = handshake::agree(request, self.deflate.context_takeover)?;
         let ident = request.first("ident").unwrap_or_default();
         if ident.len() > MAX_IDENT {
             return Err(Refusal::new(400, "the Ident is longer than 256 bytes"));
@@ -130,6 +137,7 @@ impl Gate<'_> {
             ident,
             ip: source.ip,
             subprotocol,
+            deflate: if self.deflate.enabled { deflate } else { None },
             paced: script && subprotocol.is_none(),
             turned_away: self.turned_away(kind, source.ip),
         })
@@ -220,6 +228,7 @@ mod tests {
         let (routes, clients) = (Routes::new(&config), Registry::new(false));
         let gate = Gate {
             access: &config.access,
+            deflate: &config.deflate,
             listening: &["127.0.0.1".parse().unwrap()],
             routes: &routes,
             clients: &clients,

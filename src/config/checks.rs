@@ -80,14 +80,6 @@ const UNBUILT: &[Unbuilt] = &[
         },
     },
     Unbuilt {
-        feature: "compression",
-        section: Some("deflate"),
-        asked: |config| {
-            let on = config.deflate.enabled;
-            on.then(|| ("enabled", "true".to_owned())).into_iter().collect()
-        },
-    },
-    Unbuilt {
         feature: "the ZeroMQ queue",
         section: Some("zmq"),
         asked: |config| {

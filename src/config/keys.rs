@@ -256,6 +256,10 @@ pub(super) const KEYS: &[Key] = &[
         config.deflate.threshold = value.number("a whole number of bytes", 0..=MESSAGE_BYTES)?;
         Ok(())
     }),
+    key("deflate", "contextTakeover", |config, value| {
+        config.deflate.context_takeover = value.boolean()?;
+        Ok(())
+    }),
     key("zmq", "bind", |config, value| {
         config.zmq.bind = endpoint(value)?;
         Ok(())

@@ -118,7 +118,8 @@ fn every_key_reaches_its_field() {
         key: "ok".to_owned(),
     };
     assert_eq!(login, expected);
-    assert_eq!(good("[deflate]\nenabled=no\nthreshold=0\n").deflate, Deflate { enabled: false, threshold: 0 });
+    let deflate = good("[deflate]\nenabled=yes\nthreshold=0\ncontextTakeover=on\n").deflate;
+    assert_eq!(deflate, Deflate { enabled: true, threshold: 0, context_takeover: true });
 }
 
 #[test]
@@ -305,10 +306,6 @@ fn bad_files_and_their_errors() {
         (
             "[api]\nkeys = sekrit, other",
             "2: [api] keys: found 2 of them, expected it unset: this build does not have the control API's keys yet",
-        ),
-        (
-            "[deflate]\nenabled = yes",
-            "2: [deflate] enabled: found true, expected it unset: this build does not have compression yet",
         ),
         (
             "[zmq]\nbind = tcp://*:5",

@@ -10,16 +10,17 @@ use std::ops::Range;
 
 use log::{debug, info, warn};
 
-use super::hub::{Hub, turn};
+use super::hub::{ARENA_HIGH, Hub, turn};
 use super::outgoing::{Places, Source};
 use super::socket::Socket;
 use crate::app::Context;
 use crate::app::outbox::{Body, Command};
 use crate::clock::Moment;
 use crate::id::ConnectionKey;
+use crate::proto::deflate::Packing;
 use crate::proto::frame;
 use crate::proto::session::{End, Event, Turn};
-use crate::proto::{CloseCode, Message};
+use crate::proto::{CloseCode, Kind, Message};
 
 /// From here on a message is sent from where it lies; below, copying it behind its header is at least as fast.
 const LARGE: usize = 4096;
@@ -27,11 +28,20 @@ const LARGE: usize = 4096;
 /// An arena that has grown past this is given back.
 const ARENA_KEPT: usize = 4 * 1024 * 1024;
 
-/// A frame that is ready: in the arena, and where it is large its payload in the message that is being handled.
-struct Frame<'m> {
-    arena: Range<usize>,
+/// A message on its way to any number of connections.
+struct Sending<'m> {
+    kind: Kind,
+    /// Its frame in the arena: all of it, or where it is large the header alone.
+    plain: Range<usize>,
+    /// The rest of its frame, in the message that is being handled.
     received: &'m [u8],
+    /// Its frame in the arena as packed for those who share a window size, once for each size; `None` where that did not
+    /// make it smaller.
+    packed: Vec<(u8, Option<Range<usize>>)>,
 }
+
+/// A frame of a message for one connection: what stands in the arena, and what follows in the message being handled.
+type Frame<'m> = (Range<usize>, &'m [u8]);
 
 impl<S: Socket> Hub<S> {
     /// Carries out what the application asked for, which has just handled `received`.
@@ -41,8 +51,8 @@ impl<S: Socket> Hub<S> {
         for command in commands.drain(..) {
             match command {
                 Command::Send { to, kind, body, urgent } => {
-                    let frame = match (body, received) {
-                        (Body::Built(arena), _) => Frame { arena, received: &[] },
+                    let (plain, received) = match (body, received) {
+                        (Body::Built(frame), _) => (frame, &[][..]),
                         (Body::Received, Some(message)) => {
                             let start = self.outbox.arena.len();
                             let large = message.data.len() >= LARGE;
@@ -51,13 +61,19 @@ impl<S: Socket> Hub<S> {
                             } else {
                                 frame::write_frame(&mut self.outbox.arena, kind.opcode(), &message.data);
                             }
-                            let received = if large { &*message.data } else { &[] };
-                            Frame { arena: start..self.outbox.arena.len(), received }
+                            (start..self.outbox.arena.len(), if large { &*message.data } else { &[] })
                         }
                         (Body::Received, None) => continue,
                     };
+                    let mut sending = Sending { kind, plain, received, packed: Vec::new() };
+                    let kept = self.outbox.arena.len();
                     for key in &targets[to] {
-                        self.hand(*key, &frame, urgent, now);
+                        self.hand(*key, &mut sending, urgent, now);
+                        // Only frames packed for one connection each get to be so many.
+                        if self.outbox.arena.len() > kept + ARENA_HIGH {
+                            self.flush_all(sending.received, kept, now);
+                            sending.packed.clear();
+                        }
                     }
                 }
                 Command::Close { client, code, why } => self.close(client, code, why, now),
@@ -68,23 +84,64 @@ impl<S: Socket> Hub<S> {
         self.outbox.targets = targets;
     }
 
-    /// Hands a frame to a connection.
-    fn hand(&mut self, key: ConnectionKey, frame: &Frame<'_>, urgent: bool, now: Moment) {
+    /// Hands a message to a connection.
+    fn hand(&mut self, key: ConnectionKey, sending: &mut Sending<'_>, urgent: bool, now: Moment) {
         let Some(slot) = self.slot(key) else { return };
-        let connection = &mut self.connections[slot];
+        let connection = &self.connections[slot];
         if !connection.session.is_open() {
             return;
         }
+        let (arena, received) = match connection.session.packing() {
+            None => (sending.plain.clone(), sending.received),
+            Some(packing) => self.packed(slot, packing, sending),
+        };
+        let connection = &mut self.connections[slot];
         if connection.session.pass(urgent, now) {
-            self.outgoing.link(&mut connection.chain, Source::Arena, frame.arena.clone());
-            if !frame.received.is_empty() {
-                self.outgoing.link(&mut connection.chain, Source::Received, 0..frame.received.len());
+            self.outgoing.link(&mut connection.chain, Source::Arena, arena);
+            if !received.is_empty() {
+                self.outgoing.link(&mut connection.chain, Source::Received, 0..received.len());
             }
         } else {
-            let whole = [&self.outbox.arena[frame.arena.clone()], frame.received].concat();
+            let whole = [&self.outbox.arena[arena], received].concat();
             connection.session.hold(whole, urgent);
         }
         self.mark(slot);
+    }
+
+    /// The frame of a message for a connection that has agreed on compression.
+    fn packed<'m>(&mut self, slot: usize, packing: Packing, sending: &mut Sending<'m>) -> Frame<'m> {
+        let plain = (sending.plain.clone(), sending.received);
+        if let Packing::Shared(bits) = packing
+            && let Some((_, frame)) = sending.packed.iter().find(|(known, _)| *known == bits)
+        {
+            return frame.clone().map_or(plain, |frame| (frame, &[]));
+        }
+        let payload = match sending.received {
+            [] => frame::payload_of(&self.outbox.arena[sending.plain.clone()]),
+            received => received,
+        };
+        if payload.len() < self.config.deflate.threshold {
+            return plain;
+        }
+        let packed = match packing {
+            Packing::Shared(bits) => Some(self.codec.pack(bits, payload)),
+            Packing::Own => self.connections[slot].session.pack(&mut self.codec, payload),
+        };
+        let Some(packed) = packed else { return plain };
+        let smaller = packed.len() < payload.len();
+        let start = self.outbox.arena.len();
+        frame::write_packed_frame(&mut self.outbox.arena, sending.kind.opcode(), packed);
+        let frame = start..self.outbox.arena.len();
+        match packing {
+            // What does not get smaller is sent as it is, to all who share this window. One's own compressor now counts
+            // on the message having been seen.
+            Packing::Shared(bits) => {
+                let frame = smaller.then_some(frame);
+                sending.packed.push((bits, frame.clone()));
+                frame.map_or(plain, |frame| (frame, &[]))
+            }
+            Packing::Own => (frame, &[]),
+        }
     }
 
     /// Closes a connection with `code` and `why`.
@@ -205,8 +262,9 @@ impl<S: Socket> Hub<S> {
         connection.counted = held;
     }
 
-    /// Writes all output that there is so far, since it refers to the message `received` or has become much.
-    pub(super) fn flush_all(&mut self, received: &[u8], now: Moment) {
+    /// Writes all output that there is so far, since it refers to the message `received` or has become much. The first
+    /// `kept` bytes of the arena stay.
+    pub(super) fn flush_all(&mut self, received: &[u8], kept: usize, now: Moment) {
         for index in 0..self.dirty.len() {
             let slot = self.dirty[index];
             let places = Places { arena: &self.outbox.arena, received };
@@ -217,7 +275,7 @@ impl<S: Socket> Hub<S> {
             }
         }
         self.outgoing.clear();
-        self.outbox.arena.clear();
+        self.outbox.arena.truncate(kept);
     }
 
     /// Where all together hold more than `maxMemory`, closes the one that holds most. `false`: there was no need.

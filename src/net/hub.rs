@@ -31,6 +31,7 @@ use crate::clock::Moment;
 use crate::config::Config;
 use crate::id::{ClientIds, ConnectionKey};
 use crate::proto::CloseCode;
+use crate::proto::deflate::Codec;
 use crate::proto::frame::{self, Opcode};
 use crate::proto::http::{self, Request, Response};
 use crate::proto::input::Input;
@@ -48,12 +49,18 @@ const READ_OFFSET: usize = 64 - frame::MAX_HEADER;
 const CLOSE_WAIT: Duration = Duration::from_secs(5);
 
 /// The arena is written out early when a turn has filled it this far.
-const ARENA_HIGH: usize = 1024 * 1024;
+pub(super) const ARENA_HIGH: usize = 1024 * 1024;
 
 /// The Turn of a call into a session: borrowed field by field, so that the session may be borrowed as well.
 macro_rules! turn {
     ($hub:ident, $now:expr) => {
-        Turn { now: $now, limits: &$hub.limits, out: &mut $hub.outbox.arena, spare: &mut $hub.spare }
+        Turn {
+            now: $now,
+            limits: &$hub.limits,
+            out: &mut $hub.outbox.arena,
+            spare: &mut $hub.spare,
+            codec: &mut $hub.codec,
+        }
     };
 }
 pub(super) use turn;
@@ -70,6 +77,7 @@ pub struct Hub<S: Socket> {
     /// The one read buffer.
     buffer: Vec<u8>,
     pub(super) spare: Vec<u8>,
+    pub(super) codec: Codec,
     /// Slots of connections that something happened to.
     pub(super) dirty: Vec<usize>,
     /// Connections with input that no event will tell of.
@@ -99,6 +107,7 @@ impl<S: Socket> Hub<S> {
             outgoing: Outgoing::default(),
             buffer: vec![0; READ_OFFSET + READ],
             spare: Vec::new(),
+            codec: Codec::default(),
             dirty: Vec::new(),
             unread: Vec::new(),
             departed: VecDeque::new(),
@@ -306,7 +315,7 @@ impl<S: Socket> Hub<S> {
                     application.on_message(&mut Context::new(client, &self.registry, &mut self.outbox), &message);
                     self.deliver(Some(&message), now);
                     if self.outgoing.is_urgent() || self.outbox.arena.len() > ARENA_HIGH {
-                        self.flush_all(&message.data, now);
+                        self.flush_all(&message.data, 0, now);
                     }
                     if let Cow::Owned(data) = message.data {
                         give_spare(&mut self.spare, data);
@@ -335,6 +344,7 @@ impl<S: Socket> Hub<S> {
         let mut room = http::fields();
         let gate = Gate {
             access: &self.config.access,
+            deflate: &self.config.deflate,
             listening: &self.listening,
             routes: &self.routes,
             clients: &self.registry,
@@ -385,12 +395,14 @@ impl<S: Socket> Hub<S> {
         let terms = Terms {
             browser: upgrade.kind == ClientKind::Browser,
             pacer: upgrade.paced.then(|| Box::new(Pacer::new(now, script.greeting_delay, script.frame_gap))),
+            subprotocol: upgrade.subprotocol,
+            deflate: upgrade.deflate,
         };
         let start = self.outbox.arena.len();
         let connection = &mut self.connections[slot];
         let address = Address { ip: upgrade.ip, port: connection.address.port };
         connection.address = address;
-        connection.session.accept(upgrade.key, upgrade.subprotocol, terms, &mut turn!(self, now));
+        connection.session.accept(upgrade.key, terms, &mut turn!(self, now));
         self.link_output(slot, start);
         let path = self.routes.path(upgrade.resource.0);
         if let Some(why) = upgrade.turned_away {

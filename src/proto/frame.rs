@@ -65,6 +65,8 @@ impl Opcode {
 pub struct Header {
     /// The message ends with this frame.
     pub fin: bool,
+    /// RSV1, which permessage-deflate gives a meaning: the message that begins here is packed (RFC 7692, section 6).
+    pub packed: bool,
     /// What the frame is for.
     pub opcode: Opcode,
     /// The masking key; `None` in frames from a server.
@@ -119,7 +121,10 @@ impl Header {
     pub fn parse(bytes: &[u8], sender: Sender) -> Result<Option<Self>, FrameError> {
         let Some(&first) = bytes.first() else { return Ok(None) };
         let opcode = Opcode::from_bits(first & 0x0f).ok_or(FrameError::ReservedOpcode)?;
-        if first & 0x70 != 0 {
+        let packed = first & 0x40 != 0;
+        // RSV1 on anything but the first frame of a message (RFC 7692, section 6.1), RSV2 and RSV3 mean nothing.
+        let begins = matches!(opcode, Opcode::Text | Opcode::Binary);
+        if first & 0x30 != 0 || (packed && !begins) {
             return Err(FrameError::ReservedBit);
         }
         let fin = first & 0x80 != 0;
@@ -156,7 +161,7 @@ impl Header {
                 None => return Ok(None),
             },
         };
-        Ok(Some(Self { fin, opcode, mask, length, size }))
+        Ok(Some(Self { fin, packed, opcode, mask, length, size }))
     }
 
     /// How many bytes there must be for the next decision about the frame that begins with `bytes`: two for the fixed
@@ -180,7 +185,13 @@ impl Header {
 
 /// Appends the header of an unmasked frame, as a server sends it.
 pub fn write_header(out: &mut Vec<u8>, opcode: Opcode, length: usize) {
-    write_start(out, opcode, length, 0);
+    write_start(out, 0x80 | opcode as u8, length, 0);
+}
+
+/// Appends a whole unmasked frame whose payload permessage-deflate has packed (RFC 7692, section 6).
+pub fn write_packed_frame(out: &mut Vec<u8>, opcode: Opcode, packed: &[u8]) {
+    write_start(out, 0xc0 | opcode as u8, packed.len(), 0);
+    out.extend_from_slice(packed);
 }
 
 /// Appends a whole unmasked frame, as a server sends it.
@@ -191,16 +202,15 @@ pub fn write_frame(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
 
 /// Appends a whole masked frame, as a client must send it (RFC 6455, section 5.3).
 pub fn write_masked_frame(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8], key: [u8; 4]) {
-    write_start(out, opcode, payload.len(), 0x80);
+    write_start(out, 0x80 | opcode as u8, payload.len(), 0x80);
     out.extend_from_slice(&key);
     let start = out.len();
     out.extend_from_slice(payload);
     unmask(&mut out[start..], key);
 }
 
-/// FIN, opcode, mask bit and the shortest form of the length.
-fn write_start(out: &mut Vec<u8>, opcode: Opcode, length: usize, mask: u8) {
-    let first = 0x80 | opcode as u8;
+/// FIN, RSV1 and opcode as they stand in the first byte, the mask bit, and the shortest form of the length.
+fn write_start(out: &mut Vec<u8>, first: u8, length: usize, mask: u8) {
     match (u8::try_from(length), u16::try_from(length)) {
         (Ok(short @ ..=125), _) => out.extend_from_slice(&[first, mask | short]),
         (_, Ok(medium)) => {
@@ -211,6 +221,14 @@ fn write_start(out: &mut Vec<u8>, opcode: Opcode, length: usize, mask: u8) {
             out.extend_from_slice(&[first, mask | 127]);
             out.extend_from_slice(&(length as u64).to_be_bytes());
         }
+    }
+}
+
+/// The payload of a whole frame as a server sends it.
+pub fn payload_of(frame: &[u8]) -> &[u8] {
+    match Header::parse(frame, Sender::Server) {
+        Ok(Some(header)) => &frame[header.size.min(frame.len())..],
+        _ => &[],
     }
 }
 
@@ -358,8 +376,9 @@ mod tests {
 
     #[test]
     fn bad_headers_are_refused_as_soon_as_they_show() {
-        let cases: [(&[u8], FrameError); 14] = [
-            (b"\xc1", FrameError::ReservedBit),
+        let cases: [(&[u8], FrameError); 15] = [
+            (b"\xc0", FrameError::ReservedBit),
+            (b"\xc9", FrameError::ReservedBit),
             (b"\xa1", FrameError::ReservedBit),
             (b"\x91", FrameError::ReservedBit),
             (b"\x83", FrameError::ReservedOpcode),

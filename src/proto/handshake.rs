@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sha1::{Digest as _, Sha1};
 
+use super::deflate::Agreement;
 use super::http::{Refusal, Request};
 
 /// RFC 6455, section 1.3.
@@ -42,6 +43,13 @@ pub fn check<'a>(request: &Request<'a>) -> Result<Key<'a>, Refusal> {
     }
 }
 
+/// The compression to agree on, of what the client offers (RFC 6455, section 9.1). `takeover`: see
+/// [`Agreement::negotiate`]. An offer that is not well formed is refused.
+pub fn agree(request: &Request<'_>, takeover: bool) -> Result<Option<Agreement>, Refusal> {
+    Agreement::negotiate(request.all("sec-websocket-extensions"), takeover)
+        .map_err(|_| Refusal::new(400, "the Sec-WebSocket-Extensions field is not well formed"))
+}
+
 /// What `Sec-WebSocket-Accept` must say to `key` (RFC 6455, section 4.2.2, step 5.4).
 pub fn accept_value(key: &str) -> String {
     STANDARD.encode(digest(key))
@@ -53,7 +61,7 @@ fn digest(key: &str) -> sha1::digest::Output<Sha1> {
 
 /// Appends the `101`. It stays under 1,024 bytes and has `Connection: Upgrade` alone, since the original PHP client
 /// reads it in one piece of that size and compares exactly.
-pub fn write_101(out: &mut Vec<u8>, key: Key<'_>, subprotocol: Option<&str>) {
+pub fn write_101(out: &mut Vec<u8>, key: Key<'_>, subprotocol: Option<&str>, deflate: Option<Agreement>) {
     out.extend_from_slice(
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ",
     );
@@ -65,6 +73,9 @@ pub fn write_101(out: &mut Vec<u8>, key: Key<'_>, subprotocol: Option<&str>) {
     if let Some(subprotocol) = subprotocol {
         out.extend_from_slice(b"\r\nSec-WebSocket-Protocol: ");
         out.extend_from_slice(subprotocol.as_bytes());
+    }
+    if let Some(agreement) = deflate {
+        out.extend_from_slice(format!("\r\nSec-WebSocket-Extensions: {agreement}").as_bytes());
     }
     out.extend_from_slice(b"\r\n\r\n");
 }
@@ -86,7 +97,7 @@ mod tests {
     #[test]
     fn the_sample_of_the_rfc() {
         let mut out = Vec::new();
-        write_101(&mut out, Key("dGhlIHNhbXBsZSBub25jZQ=="), Some("websock.v1"));
+        write_101(&mut out, Key("dGhlIHNhbXBsZSBub25jZQ=="), Some("websock.v1"), None);
         assert_eq!(
             String::from_utf8(out).unwrap(),
             "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\

@@ -65,6 +65,8 @@ pub struct Assembly {
     frame: Option<CutFrame>,
     /// The message that its frames belong to.
     kind: Option<Kind>,
+    /// It is packed: what it says can only be looked at once it is whole.
+    packed: bool,
     data: Vec<u8>,
     utf8: Utf8Checker,
     fragments: u32,
@@ -88,6 +90,7 @@ impl Assembly {
             cut_length: 0,
             frame: None,
             kind: None,
+            packed: false,
             data: spare,
             utf8: Utf8Checker::default(),
             fragments: 0,
@@ -103,6 +106,11 @@ impl Assembly {
     /// The kind of the message that has begun, if one has.
     pub const fn kind(&self) -> Option<Kind> {
         self.kind
+    }
+
+    /// Whether the message is packed.
+    pub const fn is_packed(&self) -> bool {
+        self.packed
     }
 
     /// Payload bytes taken so far.
@@ -155,12 +163,13 @@ impl Assembly {
     }
 
     /// A data frame begins, whose header was checked: `kind` is `None` for a continuation.
-    pub fn begin_frame(&mut self, kind: Option<Kind>, fin: bool, key: [u8; 4], length: usize) {
+    pub fn begin_frame(&mut self, kind: Option<Kind>, header: Header, key: [u8; 4], length: usize) {
         if kind.is_some() {
             self.kind = kind;
+            self.packed = header.packed;
         }
         self.fragments += 1;
-        self.frame = Some(CutFrame { fin, key, left: length });
+        self.frame = Some(CutFrame { fin: header.fin, key, left: length });
     }
 
     /// Takes what `input` has of the current frame's payload. `Ok(true)`: the message is whole.
@@ -170,7 +179,7 @@ impl Assembly {
         frame::unmask(piece, frame.key);
         frame.left -= piece.len();
         frame.key.rotate_left(piece.len() % 4);
-        if self.kind == Some(Kind::Text) {
+        if self.kind == Some(Kind::Text) && !self.packed {
             self.utf8.feed(piece)?;
         }
         self.data.extend_from_slice(piece);

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 
 use simdutf8::basic::from_utf8;
 
+use super::deflate::{Deflate, UnpackError};
 use super::frame::{self, CloseCode, FrameError, Header, Opcode, Sender};
 use super::input::Input;
 use super::message::{Assembly, Kind, Message};
@@ -38,6 +39,8 @@ pub enum Fault {
     Close(&'static str),
     /// Text that isn't UTF-8 (RFC 6455, section 8.1).
     Utf8,
+    /// A packed message that can't be unpacked (RFC 7692, section 7.2.2).
+    Packed,
     /// A message over [`Limits::message`](super::session::Limits::message).
     TooBig,
     /// A message in more pieces than [`Limits::fragments`](super::session::Limits::fragments).
@@ -49,7 +52,7 @@ impl Fault {
     pub const fn close_code(self) -> CloseCode {
         match self {
             Self::Frame(_) | Self::Order(_) | Self::Close(_) => CloseCode::PROTOCOL_ERROR,
-            Self::Utf8 => CloseCode::INVALID_DATA,
+            Self::Utf8 | Self::Packed => CloseCode::INVALID_DATA,
             Self::TooBig => CloseCode::MESSAGE_TOO_BIG,
             Self::Fragments => CloseCode::POLICY_VIOLATION,
         }
@@ -61,6 +64,7 @@ impl Fault {
             Self::Frame(error) => error.why(),
             Self::Order(why) | Self::Close(why) => why,
             Self::Utf8 => "text that is not UTF-8",
+            Self::Packed => "packed message that can't be unpacked",
             Self::TooBig => "message over the limit",
             Self::Fragments => "message in more fragments than allowed",
         }
@@ -91,15 +95,27 @@ impl Reader {
         }
     }
 
-    /// The next item in `input`. `Ok(None)`: all of it is used up, or kept until more comes.
-    pub fn next<'a>(&mut self, input: &mut Input<'a>, turn: &mut Turn<'_>) -> Result<Option<Item<'a>>, Fault> {
+    /// The next item in `input`. `Ok(None)`: all of it is used up, or kept until more comes. `deflate`: what the
+    /// connection keeps of its compression, if that was agreed on.
+    pub fn next<'a>(
+        &mut self,
+        input: &mut Input<'a>,
+        mut deflate: Option<&mut Deflate>,
+        turn: &mut Turn<'_>,
+    ) -> Result<Option<Item<'a>>, Fault> {
+        let may_pack = deflate.is_some();
         loop {
             match &mut self.assembly {
                 Some(assembly) if assembly.in_payload() => {
                     if assembly.take_payload(input).map_err(|_| Fault::Utf8)? {
+                        let packed = assembly.is_packed();
                         let message = assembly.finish();
                         self.drop_if_empty(turn);
-                        return Ok(message.map(Item::Message));
+                        let Some(Message { kind, data }) = message else { return Ok(None) };
+                        if packed && let Some(deflate) = deflate {
+                            return unpacked(deflate, kind, &data, turn).map(Some);
+                        }
+                        return Ok(Some(Item::Message(Message { kind, data })));
                     }
                     if input.is_empty() {
                         return Ok(None);
@@ -107,7 +123,7 @@ impl Reader {
                 }
                 Some(assembly) if assembly.is_cut() => {
                     let frame = assembly.top_up(input);
-                    let Some(header) = whole(frame, turn)? else { return Ok(None) };
+                    let Some(header) = whole(frame, may_pack, turn)? else { return Ok(None) };
                     if header.opcode.is_control() {
                         let mut payload = frame[header.size..].to_vec();
                         unmask(&mut payload, header);
@@ -120,7 +136,7 @@ impl Reader {
                 }
                 _ if input.is_empty() => return Ok(None),
                 _ => {
-                    let Some(header) = whole(input.peek(), turn)? else {
+                    let Some(header) = whole(input.peek(), may_pack, turn)? else {
                         self.assembly(turn).top_up(input);
                         return Ok(None);
                     };
@@ -133,6 +149,12 @@ impl Reader {
                     if let Some(kind) = self.whole_message(header, input) {
                         let frame = input.take(header.size + length_of(header));
                         let payload = &mut frame[header.size..];
+                        if header.packed
+                            && let Some(deflate) = deflate.take()
+                        {
+                            unmask(payload, header);
+                            return unpacked(deflate, kind, payload, turn).map(Some);
+                        }
                         open_payload(kind, payload, header)?;
                         return Ok(Some(Item::Message(Message { kind, data: Cow::Borrowed(payload) })));
                     }
@@ -167,7 +189,7 @@ impl Reader {
             return Err(Fault::Fragments);
         }
         let key = header.mask.ok_or(Fault::Frame(FrameError::Mask))?;
-        assembly.begin_frame(kind, header.fin, key, length_of(header));
+        assembly.begin_frame(kind, header, key, length_of(header));
         Ok(())
     }
 
@@ -196,8 +218,11 @@ pub fn give_spare(spare: &mut Vec<u8>, mut buffer: Vec<u8>) {
 
 /// The header of the frame at the front of `bytes`, once there is enough of it to act on: all of a control frame, and of
 /// a data frame the header.
-fn whole(bytes: &[u8], turn: &Turn<'_>) -> Result<Option<Header>, Fault> {
+fn whole(bytes: &[u8], may_pack: bool, turn: &Turn<'_>) -> Result<Option<Header>, Fault> {
     let Some(header) = Header::parse(bytes, Sender::Client).map_err(Fault::Frame)? else { return Ok(None) };
+    if header.packed && !may_pack {
+        return Err(Fault::Frame(FrameError::ReservedBit));
+    }
     if header.opcode.is_control() {
         return Ok((bytes.len() - header.size >= length_of(header)).then_some(header));
     }
@@ -205,6 +230,17 @@ fn whole(bytes: &[u8], turn: &Turn<'_>) -> Result<Option<Header>, Fault> {
         return Err(Fault::TooBig);
     }
     Ok(Some(header))
+}
+
+/// The message that was packed into `data`.
+fn unpacked(deflate: &mut Deflate, kind: Kind, data: &[u8], turn: &mut Turn<'_>) -> Result<Item<'static>, Fault> {
+    let mut out = std::mem::take(turn.spare);
+    match deflate.unpack(turn.codec, data, turn.limits.message, &mut out) {
+        Ok(()) if kind == Kind::Text && from_utf8(&out).is_err() => Err(Fault::Utf8),
+        Ok(()) => Ok(Item::Message(Message { kind, data: Cow::Owned(out) })),
+        Err(UnpackError::Corrupt) => Err(Fault::Packed),
+        Err(UnpackError::TooBig) => Err(Fault::TooBig),
+    }
 }
 
 /// The length of a payload that is within the limits, and so fits in memory.

@@ -19,6 +19,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
+use super::deflate::{Agreement, Codec, Deflate, Packing};
 use super::frame::{self, CloseCode, Opcode};
 use super::handshake::{self, Key};
 use super::http::{self, HeadScanner, Refusal};
@@ -58,6 +59,8 @@ pub struct Turn<'t> {
     pub out: &'t mut Vec<u8>,
     /// An empty buffer that a message in pieces may be gathered in.
     pub spare: &'t mut Vec<u8>,
+    /// What all connections share for compression.
+    pub codec: &'t mut Codec,
 }
 
 /// What came in.
@@ -104,6 +107,10 @@ pub struct Terms {
     pub browser: bool,
     /// For scripts that read as the original PHP client does.
     pub pacer: Option<Box<Pacer>>,
+    /// The subprotocol agreed on.
+    pub subprotocol: Option<&'static str>,
+    /// The compression agreed on.
+    pub deflate: Option<Agreement>,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -122,7 +129,7 @@ enum State {
     Over,
 }
 
-/// One connection. 48 bytes while it is idle: nothing else is kept until something is unfinished.
+/// One connection. 56 bytes while it is idle: nothing else is kept until something is unfinished.
 #[derive(Debug)]
 pub struct Session {
     state: State,
@@ -137,6 +144,7 @@ pub struct Session {
     head: Option<Box<(Vec<u8>, HeadScanner)>>,
     reader: Reader,
     pacer: Option<Box<Pacer>>,
+    deflate: Option<Box<Deflate>>,
     /// The second in which messages are being counted, and how many came.
     rate: (u32, u32),
 }
@@ -153,6 +161,7 @@ impl Session {
             head: None,
             reader: Reader::default(),
             pacer: None,
+            deflate: None,
             rate: (0, 0),
         }
     }
@@ -214,9 +223,10 @@ impl Session {
     }
 
     /// Answers a request with `101`: from here on it is a WebSocket.
-    pub fn accept(&mut self, key: Key<'_>, subprotocol: Option<&str>, terms: Terms, turn: &mut Turn<'_>) {
+    pub fn accept(&mut self, key: Key<'_>, terms: Terms, turn: &mut Turn<'_>) {
         debug_assert!(self.state == State::Asked, "there is a request to answer");
-        handshake::write_101(turn.out, key, subprotocol);
+        handshake::write_101(turn.out, key, terms.subprotocol, terms.deflate);
+        self.deflate = terms.deflate.map(|agreement| Box::new(Deflate::new(agreement)));
         self.state = State::Open;
         self.browser = terms.browser;
         self.pacer = terms.pacer;
@@ -313,6 +323,17 @@ impl Session {
         self.pacer.as_mut().is_none_or(|pacer| pacer.pass(urgent, now))
     }
 
+    /// Who packs a message for this connection. `None`: messages go to it as they are.
+    pub fn packing(&self) -> Option<Packing> {
+        self.deflate.as_ref().map(|deflate| deflate.packing())
+    }
+
+    /// Packs a message with the connection's own compressor, which must be used for each that is packed at all, and gives
+    /// it in the codec's scratch buffer. `None`: it has none.
+    pub fn pack<'c>(&mut self, codec: &'c mut Codec, payload: &[u8]) -> Option<&'c [u8]> {
+        self.deflate.as_mut().map(|deflate| deflate.pack(codec, payload))
+    }
+
     /// Keeps a frame that may not go out yet.
     pub fn hold(&mut self, frame: Vec<u8>, urgent: bool) {
         debug_assert!(self.pacer.is_some(), "only paced connections hold frames");
@@ -375,7 +396,7 @@ impl Session {
 
     fn next_frame<'a>(&mut self, input: &mut Input<'a>, turn: &mut Turn<'_>) -> Option<Event<'a>> {
         loop {
-            match self.reader.next(input, turn) {
+            match self.reader.next(input, self.deflate.as_deref_mut(), turn) {
                 Ok(None) => return None,
                 // After our Close their messages and pings are of no interest.
                 Ok(Some(Item::Message(_) | Item::Ping(_))) if self.state == State::Closing => {}
