@@ -3,7 +3,6 @@
 //! Neither is ever a file descriptor: the kernel gives those out again at once.
 
 use std::fmt;
-use std::hash::{BuildHasherDefault, Hasher};
 
 use uuid::Uuid;
 
@@ -28,6 +27,13 @@ impl ClientId {
         Uuid::try_parse(text).ok().map(|uuid| Self(uuid.into_bytes()))
     }
 
+    /// For tables of clients: eight of its own bytes. The server draws its UUIDs at random itself, so nobody outside can
+    /// make them collide; hashing them again would cost time and add nothing.
+    pub fn hash(self) -> u64 {
+        // The last eight: two of their bits are the variant, the rest is random.
+        self.0.last_chunk().map_or(0, |bytes| u64::from_ne_bytes(*bytes))
+    }
+
     /// Writes the hyphenated lower-case form into `buffer` and returns it as text.
     pub fn encode(self, buffer: &mut [u8; uuid::fmt::Hyphenated::LENGTH]) -> &str {
         Uuid::from_bytes(self.0).hyphenated().encode_lower(buffer)
@@ -36,7 +42,7 @@ impl ClientId {
 
 impl fmt::Display for ClientId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(Uuid::from_bytes(self.0).as_hyphenated(), f)
+        f.write_str(self.encode(&mut [0; uuid::fmt::Hyphenated::LENGTH]))
     }
 }
 
@@ -45,31 +51,6 @@ impl fmt::Debug for ClientId {
         fmt::Display::fmt(self, f)
     }
 }
-
-/// Hashes a [`ClientId`] by eight of its own bytes.
-///
-/// The server draws the keys of its maps itself, at random, so nobody outside can make them collide; hashing them again
-/// would cost time and add nothing.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct ClientIdHasher(u64);
-
-impl Hasher for ClientIdHasher {
-    fn write(&mut self, bytes: &[u8]) {
-        // The last eight bytes: two of them carry the variant, the rest is random. The version sits in the first half.
-        if let Some(last) = bytes.last_chunk::<8>() {
-            self.0 ^= u64::from_ne_bytes(*last);
-        }
-    }
-
-    fn write_usize(&mut self, _length: usize) {}
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
-}
-
-/// For maps whose keys are [`ClientId`]s.
-pub type BuildClientIdHasher = BuildHasherDefault<ClientIdHasher>;
 
 /// Where a connection lives in the loop's slab, and which one it is.
 ///

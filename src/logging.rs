@@ -325,6 +325,10 @@ struct Escaping<'a, 'b>(&'a mut fmt::Formatter<'b>);
 
 impl fmt::Write for Escaping<'_, '_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
+        // Almost all that is ever logged.
+        if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
+            return self.0.write_str(text);
+        }
         // The separators are no control characters, and end a line in many viewers all the same.
         let unsafe_to_show = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
         let mut rest = text;

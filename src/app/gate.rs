@@ -225,7 +225,7 @@ mod tests {
     fn ask(ini: &str, start: &str, further: &str, peer: &str) -> (u16, String) {
         let file = std::path::Path::new("test.ini");
         let (config, _) = Config::parse(ini, file, &super::super::handler_names(), &|_| None).expect("a good file");
-        let (routes, clients) = (Routes::new(&config), Registry::new(false));
+        let (routes, clients) = (Routes::new(&config), Registry::new(false, 0));
         let gate = Gate {
             access: &config.access,
             deflate: &config.deflate,

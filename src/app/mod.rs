@@ -19,13 +19,12 @@ mod relay;
 
 use std::borrow::Cow;
 use std::fmt;
-use std::ops::Range;
 
 use crate::config::Config;
 use crate::id::ConnectionKey;
 use crate::proto::session::End;
 use crate::proto::{CloseCode, Kind, Message};
-use outbox::{Body, Outbox};
+use outbox::{Body, Outbox, Run};
 use registry::{ApplicationId, Client, Registry, ResourceId};
 
 /// Makes an application.
@@ -74,17 +73,17 @@ pub struct Context<'a> {
 }
 
 /// Some clients that a message can be sent to: a run of [`Outbox::targets`].
-#[derive(Clone, Debug)]
-pub struct Audience(Range<usize>);
+#[derive(Clone, Copy, Debug)]
+pub struct Audience(Run);
 
 impl Audience {
     /// How many clients.
-    pub fn len(&self) -> usize {
+    pub const fn len(self) -> usize {
         self.0.len()
     }
 
     /// Whether there is nobody.
-    pub fn is_empty(&self) -> bool {
+    pub const fn is_empty(self) -> bool {
         self.0.is_empty()
     }
 }
@@ -117,7 +116,7 @@ impl<'a> Context<'a> {
                 self.outbox.targets.push(client.key);
             }
         }
-        Audience(start..self.outbox.targets.len())
+        Audience(Run::new(start, self.outbox.targets.len()))
     }
 
     /// Sends the message that is being handled on, as it came.

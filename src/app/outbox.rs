@@ -4,28 +4,59 @@
 //! and nothing is allocated for one. The arena is reused every turn.
 
 use std::borrow::Cow;
+use std::collections::VecDeque;
 use std::ops::Range;
 
 use crate::id::ConnectionKey;
 use crate::proto::frame;
 use crate::proto::{CloseCode, Kind};
 
+/// A run of elements in one of the outbox's vectors: a range, half as large and `Copy`.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Run {
+    start: u32,
+    end: u32,
+}
+
+impl Run {
+    /// From `start` to before `end`. A vector of the outbox never gets to 2^32 elements: it is emptied every turn.
+    pub fn new(start: usize, end: usize) -> Self {
+        let short = |index| u32::try_from(index).unwrap_or(u32::MAX);
+        Self { start: short(start), end: short(end) }
+    }
+
+    /// The indices of its elements.
+    pub const fn range(self) -> Range<usize> {
+        self.start as usize..self.end as usize
+    }
+
+    /// How many elements.
+    pub const fn len(self) -> usize {
+        (self.end - self.start) as usize
+    }
+
+    /// Whether there are none.
+    pub const fn is_empty(self) -> bool {
+        self.start == self.end
+    }
+}
+
 /// What to send.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Body {
     /// The message that is being handled, as it came.
     Received,
     /// A frame that stands here in [`Outbox::arena`].
-    Built(Range<usize>),
+    Built(Run),
 }
 
 /// What the loop is asked to do.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Command {
     /// Send a message to each of these in [`Outbox::targets`].
     Send {
         /// Who.
-        to: Range<usize>,
+        to: Run,
         /// Text or binary.
         kind: Kind,
         /// What.
@@ -33,15 +64,19 @@ pub enum Command {
         /// The greeting or an acknowledgement: it goes before what a paced script is still to get.
         urgent: bool,
     },
-    /// Close a connection.
-    Close {
-        /// Whose.
-        client: ConnectionKey,
-        /// The code.
-        code: CloseCode,
-        /// The reason, for the peer and the log.
-        why: Cow<'static, str>,
-    },
+    /// Close a connection: the next in [`Outbox::closings`].
+    Close,
+}
+
+/// A connection that is to be closed.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Closing {
+    /// Whose.
+    pub client: ConnectionKey,
+    /// The code.
+    pub code: CloseCode,
+    /// The reason, for the peer and the log.
+    pub why: Cow<'static, str>,
 }
 
 /// Commands, those they are for, and the bytes they speak of.
@@ -53,6 +88,8 @@ pub struct Outbox {
     pub targets: Vec<ConnectionKey>,
     /// In the order in which they are to be carried out.
     pub commands: Vec<Command>,
+    /// What [`Command::Close`] speaks of, in the same order.
+    pub closings: VecDeque<Closing>,
 }
 
 impl Outbox {
@@ -60,11 +97,11 @@ impl Outbox {
     pub fn build(&mut self, kind: Kind, payload: &[u8]) -> Body {
         let start = self.arena.len();
         frame::write_frame(&mut self.arena, kind.opcode(), payload);
-        Body::Built(start..self.arena.len())
+        Body::Built(Run::new(start, self.arena.len()))
     }
 
     /// Asks for a message to be sent.
-    pub fn send(&mut self, to: Range<usize>, kind: Kind, body: Body, urgent: bool) {
+    pub fn send(&mut self, to: Run, kind: Kind, body: Body, urgent: bool) {
         if !to.is_empty() {
             self.commands.push(Command::Send { to, kind, body, urgent });
         }
@@ -72,6 +109,7 @@ impl Outbox {
 
     /// Asks for a connection to be closed.
     pub fn close(&mut self, client: ConnectionKey, code: CloseCode, why: Cow<'static, str>) {
-        self.commands.push(Command::Close { client, code, why });
+        self.closings.push_back(Closing { client, code, why });
+        self.commands.push(Command::Close);
     }
 }

@@ -6,7 +6,6 @@
 
 use std::borrow::Cow;
 use std::io;
-use std::ops::Range;
 
 use log::{debug, info, warn};
 
@@ -14,7 +13,7 @@ use super::hub::{ARENA_HIGH, Hub, turn};
 use super::outgoing::{Places, Source};
 use super::socket::Socket;
 use crate::app::Context;
-use crate::app::outbox::{Body, Command};
+use crate::app::outbox::{Body, Closing, Command, Run};
 use crate::clock::Moment;
 use crate::id::ConnectionKey;
 use crate::proto::deflate::Packing;
@@ -29,95 +28,103 @@ const LARGE: usize = 4096;
 const ARENA_KEPT: usize = 4 * 1024 * 1024;
 
 /// A message on its way to any number of connections.
+#[derive(Clone, Copy)]
 struct Sending<'m> {
     kind: Kind,
     /// Its frame in the arena: all of it, or where it is large the header alone.
-    plain: Range<usize>,
+    plain: Run,
     /// The rest of its frame, in the message that is being handled.
     received: &'m [u8],
-    /// Its frame in the arena as packed for those who share a window size, once for each size; `None` where that did not
-    /// make it smaller.
-    packed: Vec<(u8, Option<Range<usize>>)>,
+    urgent: bool,
 }
 
 /// A frame of a message for one connection: what stands in the arena, and what follows in the message being handled.
-type Frame<'m> = (Range<usize>, &'m [u8]);
+type Frame<'m> = (Run, &'m [u8]);
 
 impl<S: Socket> Hub<S> {
     /// Carries out what the application asked for, which has just handled `received`.
     pub(super) fn deliver(&mut self, received: Option<&Message<'_>>, now: Moment) {
-        let mut commands = std::mem::take(&mut self.outbox.commands);
-        let mut targets = std::mem::take(&mut self.outbox.targets);
-        for command in commands.drain(..) {
-            match command {
+        // By index: whatever is called meanwhile adds no command, since applications run at no other time.
+        for index in 0..self.outbox.commands.len() {
+            match self.outbox.commands[index] {
                 Command::Send { to, kind, body, urgent } => {
                     let (plain, received) = match (body, received) {
                         (Body::Built(frame), _) => (frame, &[][..]),
-                        (Body::Received, Some(message)) => {
-                            let start = self.outbox.arena.len();
-                            let large = message.data.len() >= LARGE;
-                            if large {
-                                frame::write_header(&mut self.outbox.arena, kind.opcode(), message.data.len());
-                            } else {
-                                frame::write_frame(&mut self.outbox.arena, kind.opcode(), &message.data);
-                            }
-                            (start..self.outbox.arena.len(), if large { &*message.data } else { &[] })
-                        }
+                        (Body::Received, Some(message)) => self.frame_of(message),
                         (Body::Received, None) => continue,
                     };
-                    let mut sending = Sending { kind, plain, received, packed: Vec::new() };
+                    let sending = Sending { kind, plain, received, urgent };
                     let kept = self.outbox.arena.len();
-                    for key in &targets[to] {
-                        self.hand(*key, &mut sending, urgent, now);
+                    for target in to.range() {
+                        self.hand(self.outbox.targets[target], &sending, now);
                         // Only frames packed for one connection each get to be so many.
                         if self.outbox.arena.len() > kept + ARENA_HIGH {
                             self.flush_all(sending.received, kept, now);
-                            sending.packed.clear();
+                            self.packed.clear();
                         }
                     }
+                    self.packed.clear();
                 }
-                Command::Close { client, code, why } => self.close(client, code, why, now),
+                Command::Close => {
+                    if let Some(Closing { client, code, why }) = self.outbox.closings.pop_front() {
+                        self.close(client, code, why, now);
+                    }
+                }
             }
         }
-        targets.clear();
-        self.outbox.commands = commands;
-        self.outbox.targets = targets;
+        self.outbox.commands.clear();
+        self.outbox.targets.clear();
+    }
+
+    /// The frame of a message that is sent on as it came: all of it in the arena, or only the header where it is large.
+    fn frame_of<'m>(&mut self, message: &'m Message<'_>) -> Frame<'m> {
+        let arena = &mut self.outbox.arena;
+        let start = arena.len();
+        if message.data.len() >= LARGE {
+            frame::write_header(arena, message.kind.opcode(), message.data.len());
+            return (Run::new(start, arena.len()), &message.data);
+        }
+        frame::write_frame(arena, message.kind.opcode(), &message.data);
+        (Run::new(start, arena.len()), &[])
     }
 
     /// Hands a message to a connection.
-    fn hand(&mut self, key: ConnectionKey, sending: &mut Sending<'_>, urgent: bool, now: Moment) {
+    fn hand(&mut self, key: ConnectionKey, sending: &Sending<'_>, now: Moment) {
         let Some(slot) = self.slot(key) else { return };
-        let connection = &self.connections[slot];
+        let connection = &mut self.connections[slot];
         if !connection.session.is_open() {
             return;
         }
         let (arena, received) = match connection.session.packing() {
-            None => (sending.plain.clone(), sending.received),
+            None => (sending.plain, sending.received),
             Some(packing) => self.packed(slot, packing, sending),
         };
         let connection = &mut self.connections[slot];
-        if connection.session.pass(urgent, now) {
-            self.outgoing.link(&mut connection.chain, Source::Arena, arena);
+        if connection.session.pass(sending.urgent, now) {
+            self.outgoing.link(&mut connection.chain, Source::Arena, arena.range());
             if !received.is_empty() {
                 self.outgoing.link(&mut connection.chain, Source::Received, 0..received.len());
             }
         } else {
-            let whole = [&self.outbox.arena[arena], received].concat();
-            connection.session.hold(whole, urgent);
+            let whole = [&self.outbox.arena[arena.range()], received].concat();
+            connection.session.hold(whole, sending.urgent);
         }
-        self.mark(slot);
+        if !connection.dirty {
+            connection.dirty = true;
+            self.dirty.push(slot);
+        }
     }
 
     /// The frame of a message for a connection that has agreed on compression.
-    fn packed<'m>(&mut self, slot: usize, packing: Packing, sending: &mut Sending<'m>) -> Frame<'m> {
-        let plain = (sending.plain.clone(), sending.received);
+    fn packed<'m>(&mut self, slot: usize, packing: Packing, sending: &Sending<'m>) -> Frame<'m> {
+        let plain = (sending.plain, sending.received);
         if let Packing::Shared(bits) = packing
-            && let Some((_, frame)) = sending.packed.iter().find(|(known, _)| *known == bits)
+            && let Some((_, frame)) = self.packed.iter().find(|(known, _)| *known == bits)
         {
-            return frame.clone().map_or(plain, |frame| (frame, &[]));
+            return frame.map_or(plain, |frame| (frame, &[]));
         }
         let payload = match sending.received {
-            [] => frame::payload_of(&self.outbox.arena[sending.plain.clone()]),
+            [] => frame::payload_of(&self.outbox.arena[sending.plain.range()]),
             received => received,
         };
         if payload.len() < self.config.deflate.threshold {
@@ -131,13 +138,13 @@ impl<S: Socket> Hub<S> {
         let smaller = packed.len() < payload.len();
         let start = self.outbox.arena.len();
         frame::write_packed_frame(&mut self.outbox.arena, sending.kind.opcode(), packed);
-        let frame = start..self.outbox.arena.len();
+        let frame = Run::new(start, self.outbox.arena.len());
         match packing {
-            // What does not get smaller is sent as it is, to all who share this window. One's own compressor now counts
-            // on the message having been seen.
+            // What does not get smaller is sent as it is, to all who share this window. One's own compressor counts on
+            // the message having been seen.
             Packing::Shared(bits) => {
                 let frame = smaller.then_some(frame);
-                sending.packed.push((bits, frame.clone()));
+                self.packed.push((bits, frame));
                 frame.map_or(plain, |frame| (frame, &[]))
             }
             Packing::Own => (frame, &[]),

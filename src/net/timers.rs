@@ -11,12 +11,17 @@ use crate::clock::Moment;
 use crate::id::ConnectionKey;
 
 /// The deadlines of all connections.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Timers {
     heap: BinaryHeap<Reverse<(Moment, ConnectionKey)>>,
 }
 
 impl Timers {
+    /// No deadlines; room for `expected` before memory is allocated again.
+    pub(super) fn new(expected: usize) -> Self {
+        Self { heap: BinaryHeap::with_capacity(expected) }
+    }
+
     /// Enters a deadline.
     pub(super) fn arm(&mut self, at: Moment, key: ConnectionKey) {
         self.heap.push(Reverse((at, key)));
@@ -44,7 +49,7 @@ mod tests {
     fn entries_come_up_in_order_and_not_before() {
         let key = |serial| ConnectionKey { slot: 0, serial };
         let at = Moment::from_millis;
-        let mut timers = Timers::default();
+        let mut timers = Timers::new(0);
         timers.arm(at(20), key(2));
         timers.arm(at(10), key(1));
         assert_eq!(timers.next(), at(10));

@@ -118,7 +118,20 @@ impl Header {
     /// Reads the header at the front of `bytes`.
     ///
     /// `Ok(None)`: it is not all there yet; what is there is good so far. [`Header::wanted`] says how much to wait for.
+    #[inline]
     pub fn parse(bytes: &[u8], sender: Sender) -> Result<Option<Self>, FrameError> {
+        // The way of almost all frames: a whole message, text or binary, not packed, of at most 125 bytes.
+        if let Some(&[first @ (0x81 | 0x82), second @ 0x80..=0xfd, a, b, c, d]) = bytes.first_chunk()
+            && sender == Sender::Client
+        {
+            let opcode = if first == 0x81 { Opcode::Text } else { Opcode::Binary };
+            let length = u64::from(second & 0x7f);
+            return Ok(Some(Self { fin: true, packed: false, opcode, mask: Some([a, b, c, d]), length, size: 6 }));
+        }
+        Self::parse_any(bytes, sender)
+    }
+
+    fn parse_any(bytes: &[u8], sender: Sender) -> Result<Option<Self>, FrameError> {
         let Some(&first) = bytes.first() else { return Ok(None) };
         let opcode = Opcode::from_bits(first & 0x0f).ok_or(FrameError::ReservedOpcode)?;
         let packed = first & 0x40 != 0;

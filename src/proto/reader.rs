@@ -272,7 +272,8 @@ fn open_payload(kind: Kind, payload: &mut [u8], header: Header) -> Result<(), Fa
         }
         (Kind::Text, _) => {
             unmask(payload, header);
-            from_utf8(payload).is_ok()
+            // Most text is ASCII, and seeing that is cheap.
+            payload.is_ascii() || from_utf8(payload).is_ok()
         }
         (Kind::Binary, _) => {
             unmask(payload, header);

@@ -106,7 +106,7 @@ pub struct Terms {
     /// A browser is pinged and held to [`Limits::rate`]; a script is not.
     pub browser: bool,
     /// For scripts that read as the original PHP client does.
-    pub pacer: Option<Box<Pacer>>,
+    pub pacer: Option<Pacer>,
     /// The subprotocol agreed on.
     pub subprotocol: Option<&'static str>,
     /// The compression agreed on.
@@ -129,7 +129,7 @@ enum State {
     Over,
 }
 
-/// One connection. 56 bytes while it is idle: nothing else is kept until something is unfinished.
+/// One connection. 40 bytes while it is idle: nothing else is kept until something is unfinished.
 #[derive(Debug)]
 pub struct Session {
     state: State,
@@ -143,10 +143,16 @@ pub struct Session {
     /// The beginning of a request head.
     head: Option<Box<(Vec<u8>, HeadScanner)>>,
     reader: Reader,
-    pacer: Option<Box<Pacer>>,
-    deflate: Option<Box<Deflate>>,
+    /// What few connections have.
+    extra: Option<Box<Extra>>,
+}
+
+#[derive(Debug, Default)]
+struct Extra {
+    pacer: Option<Pacer>,
+    deflate: Option<Deflate>,
     /// The second in which messages are being counted, and how many came.
-    rate: (u32, u32),
+    rate: (u64, u32),
 }
 
 impl Session {
@@ -160,9 +166,7 @@ impl Session {
             due: now.limit(limits.head_time),
             head: None,
             reader: Reader::default(),
-            pacer: None,
-            deflate: None,
-            rate: (0, 0),
+            extra: None,
         }
     }
 
@@ -174,7 +178,7 @@ impl Session {
     /// Whether no more will be said, so that our side of the connection is to be shut once the output is out.
     pub fn is_silent(&self) -> bool {
         match self.state {
-            State::Lingering => self.pacer.as_ref().is_none_or(|pacer| pacer.held() == 0),
+            State::Lingering => self.paced() == 0,
             State::Over => true,
             _ => false,
         }
@@ -192,19 +196,24 @@ impl Session {
 
     /// Bytes of output that wait for a script to read.
     pub fn paced(&self) -> usize {
-        self.pacer.as_ref().map_or(0, |pacer| pacer.held())
+        self.extra.as_ref().and_then(|extra| extra.pacer.as_ref()).map_or(0, |pacer| pacer.held())
+    }
+
+    fn pacer(&mut self) -> Option<&mut Pacer> {
+        self.extra.as_mut().and_then(|extra| extra.pacer.as_mut())
     }
 
     /// When [`Session::tick`] is to be called, if nothing happens before.
     pub fn deadline(&self) -> Moment {
-        let paced = self.pacer.as_ref().map_or(Moment::NEVER, |pacer| pacer.due());
+        let pacer = self.extra.as_ref().and_then(|extra| extra.pacer.as_ref());
+        let paced = pacer.map_or(Moment::NEVER, |pacer| pacer.due());
         self.due.min(self.reader.deadline()).min(paced)
     }
 
     /// Bytes have come from the peer: it is alive, and has read what was sent to it.
     pub fn heard(&mut self) {
         self.unanswered = false;
-        if let Some(pacer) = &mut self.pacer {
+        if let Some(pacer) = self.pacer() {
             pacer.proof();
         }
     }
@@ -226,10 +235,12 @@ impl Session {
     pub fn accept(&mut self, key: Key<'_>, terms: Terms, turn: &mut Turn<'_>) {
         debug_assert!(self.state == State::Asked, "there is a request to answer");
         handshake::write_101(turn.out, key, terms.subprotocol, terms.deflate);
-        self.deflate = terms.deflate.map(|agreement| Box::new(Deflate::new(agreement)));
+        let deflate = terms.deflate.map(Deflate::new);
         self.state = State::Open;
         self.browser = terms.browser;
-        self.pacer = terms.pacer;
+        if terms.pacer.is_some() || deflate.is_some() {
+            self.extra = Some(Box::new(Extra { pacer: terms.pacer, deflate, rate: (0, 0) }));
+        }
         self.due = if terms.browser { turn.now.limit(turn.limits.ping_interval) } else { Moment::NEVER };
     }
 
@@ -320,31 +331,32 @@ impl Session {
     /// Whether a frame for this connection may go out now; if not it is to be [held](Self::hold). Always true but for
     /// scripts that are paced.
     pub fn pass(&mut self, urgent: bool, now: Moment) -> bool {
-        self.pacer.as_mut().is_none_or(|pacer| pacer.pass(urgent, now))
+        self.pacer().is_none_or(|pacer| pacer.pass(urgent, now))
     }
 
     /// Who packs a message for this connection. `None`: messages go to it as they are.
     pub fn packing(&self) -> Option<Packing> {
-        self.deflate.as_ref().map(|deflate| deflate.packing())
+        self.extra.as_ref()?.deflate.as_ref().map(|deflate| deflate.packing())
     }
 
     /// Packs a message with the connection's own compressor, which must be used for each that is packed at all, and gives
     /// it in the codec's scratch buffer. `None`: it has none.
     pub fn pack<'c>(&mut self, codec: &'c mut Codec, payload: &[u8]) -> Option<&'c [u8]> {
-        self.deflate.as_mut().map(|deflate| deflate.pack(codec, payload))
+        self.extra.as_mut()?.deflate.as_mut().map(|deflate| deflate.pack(codec, payload))
     }
 
     /// Keeps a frame that may not go out yet.
     pub fn hold(&mut self, frame: Vec<u8>, urgent: bool) {
-        debug_assert!(self.pacer.is_some(), "only paced connections hold frames");
-        if let Some(pacer) = &mut self.pacer {
+        let pacer = self.pacer();
+        debug_assert!(pacer.is_some(), "only paced connections hold frames");
+        if let Some(pacer) = pacer {
             pacer.hold(frame, urgent);
         }
     }
 
     /// Appends the held frame that may go out now, if there is one.
     pub fn release(&mut self, now: Moment, out: &mut Vec<u8>) {
-        if let Some(frame) = self.pacer.as_mut().and_then(|pacer| pacer.release(now)) {
+        if let Some(frame) = self.pacer().and_then(|pacer| pacer.release(now)) {
             out.extend_from_slice(&frame);
         }
     }
@@ -396,7 +408,8 @@ impl Session {
 
     fn next_frame<'a>(&mut self, input: &mut Input<'a>, turn: &mut Turn<'_>) -> Option<Event<'a>> {
         loop {
-            match self.reader.next(input, self.deflate.as_deref_mut(), turn) {
+            let deflate = self.extra.as_mut().and_then(|extra| extra.deflate.as_mut());
+            match self.reader.next(input, deflate, turn) {
                 Ok(None) => return None,
                 // After our Close their messages and pings are of no interest.
                 Ok(Some(Item::Message(_) | Item::Ping(_))) if self.state == State::Closing => {}
@@ -471,11 +484,12 @@ impl Session {
         if turn.limits.rate == 0 || !self.browser {
             return false;
         }
-        let second = u32::try_from(turn.now.as_millis() / 1000).unwrap_or(u32::MAX);
-        if self.rate.0 != second {
-            self.rate = (second, 0);
+        let second = turn.now.as_millis() / 1000;
+        let (counted, count) = &mut self.extra.get_or_insert_default().rate;
+        if *counted != second {
+            (*counted, *count) = (second, 0);
         }
-        self.rate.1 += 1;
-        self.rate.1 > turn.limits.rate
+        *count += 1;
+        *count > turn.limits.rate
     }
 }
