@@ -89,25 +89,30 @@ impl<S: Socket> Hub<S> {
     }
 
     /// Hands a message to a connection.
+    #[inline]
     fn hand(&mut self, key: ConnectionKey, sending: &Sending<'_>, now: Moment) {
-        let Some(slot) = self.slot(key) else { return };
-        let connection = &mut self.connections[slot];
-        if !connection.session.is_open() {
+        let Some(connection) = self.connections.get(key.slot as usize) else { return };
+        if connection.serial != key.serial || !connection.session.is_open() {
             return;
         }
-        let (arena, received) = match connection.session.packing() {
+        let frame = match connection.session.packing() {
             None => (sending.plain, sending.received),
-            Some(packing) => self.packed(slot, packing, sending),
+            Some(packing) => self.packed(key.slot as usize, packing, sending),
         };
+        self.hand_frame(key.slot as usize, frame, sending.urgent, now);
+    }
+
+    #[inline]
+    fn hand_frame(&mut self, slot: usize, (arena, received): Frame<'_>, urgent: bool, now: Moment) {
         let connection = &mut self.connections[slot];
-        if connection.session.pass(sending.urgent, now) {
+        if connection.session.pass(urgent, now) {
             self.outgoing.link(&mut connection.chain, Source::Arena, arena.range());
             if !received.is_empty() {
                 self.outgoing.link(&mut connection.chain, Source::Received, 0..received.len());
             }
         } else {
             let whole = [&self.outbox.arena[arena.range()], received].concat();
-            connection.session.hold(whole, sending.urgent);
+            connection.session.hold(whole, urgent);
         }
         if !connection.dirty {
             connection.dirty = true;

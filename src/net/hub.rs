@@ -311,14 +311,14 @@ impl<S: Socket> Hub<S> {
 
     fn process(&mut self, slot: usize, bytes: &mut [u8], now: Moment) {
         let mut input = Input::new(bytes);
-        while let Some(connection) = self.connections.get_mut(slot) {
+        let key = self.connections[slot].key(slot);
+        loop {
             let start = self.outbox.arena.len();
-            let event = connection.session.next(&mut input, &mut turn!(self, now));
+            let event = self.connections[slot].session.next(&mut input, &mut turn!(self, now));
             self.link_output(slot, start);
             match event {
                 None => break,
                 Some(Event::Message(message)) => {
-                    let key = self.connections[slot].key(slot);
                     let Some(client) = self.registry.get(key) else { continue };
                     let application = self.routes.application_mut(client.application);
                     application.on_message(&mut Context::new(client, &self.registry, &mut self.outbox), &message);

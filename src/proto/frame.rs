@@ -197,6 +197,7 @@ impl Header {
 }
 
 /// Appends the header of an unmasked frame, as a server sends it.
+#[inline]
 pub fn write_header(out: &mut Vec<u8>, opcode: Opcode, length: usize) {
     write_start(out, 0x80 | opcode as u8, length, 0);
 }
@@ -208,7 +209,9 @@ pub fn write_packed_frame(out: &mut Vec<u8>, opcode: Opcode, packed: &[u8]) {
 }
 
 /// Appends a whole unmasked frame, as a server sends it.
+#[inline]
 pub fn write_frame(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8]) {
+    out.reserve(MAX_HEADER + payload.len());
     write_header(out, opcode, payload.len());
     out.extend_from_slice(payload);
 }
@@ -223,6 +226,7 @@ pub fn write_masked_frame(out: &mut Vec<u8>, opcode: Opcode, payload: &[u8], key
 }
 
 /// FIN, RSV1 and opcode as they stand in the first byte, the mask bit, and the shortest form of the length.
+#[inline]
 fn write_start(out: &mut Vec<u8>, first: u8, length: usize, mask: u8) {
     match (u8::try_from(length), u16::try_from(length)) {
         (Ok(short @ ..=125), _) => out.extend_from_slice(&[first, mask | short]),

@@ -218,6 +218,7 @@ pub fn give_spare(spare: &mut Vec<u8>, mut buffer: Vec<u8>) {
 
 /// The header of the frame at the front of `bytes`, once there is enough of it to act on: all of a control frame, and of
 /// a data frame the header.
+#[inline(always)]
 fn whole(bytes: &[u8], may_pack: bool, turn: &Turn<'_>) -> Result<Option<Header>, Fault> {
     let Some(header) = Header::parse(bytes, Sender::Client).map_err(Fault::Frame)? else { return Ok(None) };
     if header.packed && !may_pack {
