@@ -34,6 +34,8 @@ pub(super) struct Connection<S> {
     pub(super) counted: u32,
     /// It is in the loop's list of those to be settled.
     pub(super) dirty: bool,
+    /// The poll has said that the peer has ended its side, or that it is broken: no further event will tell of it.
+    pub(super) ended: bool,
     /// The registry says that nothing more can be handed to it.
     pub(super) full: bool,
     /// The poll tells when it is writable.
@@ -54,6 +56,7 @@ impl<S: Socket> Connection<S> {
             armed: Moment::NEVER,
             counted: 0,
             dirty: false,
+            ended: false,
             full: false,
             watched_writable: false,
             shut: false,
@@ -87,13 +90,17 @@ impl<S: Socket> Connection<S> {
 
     /// When it is to be looked at next. `patience`: how long output may wait without a moment of none.
     pub(super) fn deadline(&self, patience: Duration) -> Moment {
-        let slow = self.backlog.as_ref().map_or(Moment::NEVER, |backlog| backlog.since.limit(patience));
-        self.session.deadline().min(slow)
+        let deadline = self.session.deadline();
+        match &self.backlog {
+            // One that is closed already has its own time to end.
+            Some(backlog) if self.session.is_open() => deadline.min(backlog.since.limit(patience)),
+            _ => deadline,
+        }
     }
 
-    /// Whether output has waited for longer than `patience`.
+    /// Whether it is open and output has waited for longer than `patience`.
     pub(super) fn is_slow(&self, patience: Duration, now: Moment) -> bool {
-        self.backlog.as_ref().is_some_and(|backlog| backlog.since.limit(patience) <= now)
+        self.session.is_open() && self.backlog.as_ref().is_some_and(|backlog| backlog.since.limit(patience) <= now)
     }
 
     /// Hands this turn's output to the kernel, and keeps what it doesn't take.

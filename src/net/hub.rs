@@ -177,20 +177,21 @@ impl<S: Socket> Hub<S> {
     /// The poll says that a connection is readable or writable. `ended`: its peer has ended its side, or it is broken.
     pub fn ready(&mut self, slot: usize, writable: bool, ended: bool, now: Moment) {
         let Some(connection) = self.connections.get_mut(slot) else { return };
+        connection.ended |= ended;
         if (writable || ended)
             && let Err(error) = connection.drain()
         {
             self.lose(slot, &error);
             return;
         }
-        self.read(slot, ended, now);
+        self.read(slot, now);
     }
 
     /// Reads on where the last turn left off.
     pub fn go_on(&mut self, now: Moment) {
         for key in std::mem::take(&mut self.unread) {
             if self.slot(key).is_some() {
-                self.read(key.slot as usize, false, now);
+                self.read(key.slot as usize, now);
             }
         }
     }
@@ -205,7 +206,7 @@ impl<S: Socket> Hub<S> {
             }
             self.mark(slot);
             let connection = &self.connections[slot];
-            if connection.is_slow(self.config.limits.max_backlog_time, now) && connection.session.is_open() {
+            if connection.is_slow(self.config.limits.max_backlog_time, now) {
                 self.close(key, CloseCode::TRY_AGAIN_LATER, Cow::Borrowed("reads too slowly"), now);
             }
             let start = self.outbox.arena.len();
@@ -266,15 +267,15 @@ impl<S: Socket> Hub<S> {
 
     // --- Reading ----------------------------------------------------------------------------------------------------
 
-    /// Reads once, or until its end where the peer has `ended`, and acts on what came.
-    fn read(&mut self, slot: usize, ended: bool, now: Moment) {
+    /// Reads once, or until its end where the peer has ended its side, and acts on what came.
+    fn read(&mut self, slot: usize, now: Moment) {
         self.mark(slot);
         // The buffer leaves the hub while its contents are looked at, so that the rest of the hub can be used.
         let mut buffer = std::mem::take(&mut self.buffer);
         loop {
             let connection = &mut self.connections[slot];
             // Read on when it has drained: the event that says so comes here as well.
-            if connection.is_congested() && !ended {
+            if connection.is_congested() && !connection.ended {
                 break;
             }
             let read = match connection.socket.read(&mut buffer[READ_OFFSET..]) {
@@ -302,7 +303,7 @@ impl<S: Socket> Hub<S> {
             }
             // A short read has emptied the socket; what comes later comes with an event of its own. Where the end has
             // been announced already, no further event will tell of it.
-            if !ended {
+            if !self.connections[slot].ended {
                 break;
             }
         }
