@@ -179,6 +179,29 @@ fn hup_disconnects_nobody() {
     Client::browser(&server, "/");
 }
 
+#[test]
+fn hup_takes_what_can_change_and_names_what_can_not() {
+    let server = Server::start("[limits]\nmaxPerIP = 1\n");
+    let (mut first, _) = Client::browser(&server, "/");
+    let reload = |ini: &str, line: &str| {
+        server.folder().write("websock.ini", ini);
+        server.signal(Signal::HUP);
+        server.wait_for_line(line);
+    };
+    reload("[limits]\nmaxPerIP = 2\n[resources]\n/ = echo\n", "[resources] can't change while the server runs");
+    let (mut second, _) = Client::browser(&server, "/");
+    // One that is wrong changes nothing, not even what is good in it.
+    reload("[limits]\nmaxPerIP = 9\nmaxClients = some\n", "the configuration stays as it was");
+    assert_eq!(server.lines_with(":3: [limits] maxClients: found").len(), 1);
+    let mut third = Client::open(server.address(), "/", "");
+    assert!(third.frame().text().contains("too many connections from your address"));
+    third.expect_close_frame(1013);
+    reload("[access]\nbrowsersMay = echo\n", "configuration read again");
+    first.say(r#"{"opcode":"broadcast","message":1}"#);
+    assert!(first.frame().text().contains("may not broadcast"));
+    second.expect_nothing_else();
+}
+
 // --- Files ----------------------------------------------------------------------------------------------------------
 
 #[test]
