@@ -220,10 +220,11 @@ pub fn give_spare(spare: &mut Vec<u8>, mut buffer: Vec<u8>) {
 /// a data frame the header.
 #[inline(always)]
 fn whole(bytes: &[u8], may_pack: bool, turn: &Turn<'_>) -> Result<Option<Header>, Fault> {
-    let Some(header) = Header::parse(bytes, Sender::Client).map_err(Fault::Frame)? else { return Ok(None) };
-    if header.packed && !may_pack {
+    // RSV1, where it has no meaning, is as good as seen with the first byte.
+    if !may_pack && bytes.first().is_some_and(|first| first & 0x40 != 0) {
         return Err(Fault::Frame(FrameError::ReservedBit));
     }
+    let Some(header) = Header::parse(bytes, Sender::Client).map_err(Fault::Frame)? else { return Ok(None) };
     if header.opcode.is_control() {
         return Ok((bytes.len() - header.size >= length_of(header)).then_some(header));
     }
