@@ -168,38 +168,35 @@ fn what_waits_for_a_client_that_reads_is_not_lost_by_stopping() {
 }
 
 #[test]
-fn hup_disconnects_nobody() {
-    let server = Server::start("");
-    let (mut browser, _) = Client::browser(&server, "/");
-    for _ in 0..3 {
-        server.signal(Signal::HUP);
-        server.wait_for_line("configuration read again");
-        browser.expect_nothing_else();
-    }
-    Client::browser(&server, "/");
-}
+fn hup_reads_the_settings_again_and_disconnects_nobody() {
+    let server = Server::start("logfile = a.log\n");
+    let (mut browser, uuid) = Client::browser(&server, "/");
+    let fields = "Origin: http://elsewhere.example\r\n";
+    Client::greeted(server.address(), "/", fields);
 
-#[test]
-fn hup_takes_what_can_change_and_names_what_can_not() {
-    let server = Server::start("[limits]\nmaxPerIP = 1\n");
-    let (mut first, _) = Client::browser(&server, "/");
-    let reload = |ini: &str, line: &str| {
-        server.folder().write("websock.ini", ini);
-        server.signal(Signal::HUP);
-        server.wait_for_line(line);
+    let log = server.folder().path().join("a.log");
+    fs::rename(&log, server.folder().path().join("a.log.1")).unwrap();
+    server.folder().write("websock.ini", "logfile = a.log\n[access]\nallowedOrigins = http://shop.example\n");
+    server.signal(Signal::HUP);
+    server.wait_for_line("configuration read again");
+    let status = || {
+        let mut client = Client::connect(server.address());
+        client.send(upgrade("/", fields).as_bytes());
+        client.head().lines().next().map(str::to_owned)
     };
-    reload("[limits]\nmaxPerIP = 2\n[resources]\n/ = echo\n", "[resources] can't change while the server runs");
-    let (mut second, _) = Client::browser(&server, "/");
-    // One that is wrong changes nothing, not even what is good in it.
-    reload("[limits]\nmaxPerIP = 9\nmaxClients = some\n", "the configuration stays as it was");
-    assert_eq!(server.lines_with(":3: [limits] maxClients: found").len(), 1);
-    let mut third = Client::open(server.address(), "/", "");
-    assert!(third.frame().text().contains("too many connections from your address"));
-    third.expect_close_frame(1013);
-    reload("[access]\nbrowsersMay = echo\n", "configuration read again");
-    first.say(r#"{"opcode":"broadcast","message":1}"#);
-    assert!(first.frame().text().contains("may not broadcast"));
-    second.expect_nothing_else();
+    assert_eq!(status().as_deref(), Some("HTTP/1.1 403 Forbidden"));
+    server::wait_until("the log goes on in a new file", || fs::read_to_string(&log).is_ok_and(|text| !text.is_empty()));
+
+    // What can't be used changes nothing.
+    server.folder().write("websock.ini", "[access]\nallowedOrigin =\n");
+    server.signal(Signal::HUP);
+    let line = server.wait_for_line("websock.ini:2: [access] allowedOrigin: ");
+    assert!(line.contains(" ERROR "), "{line}");
+    assert_eq!(status().as_deref(), Some("HTTP/1.1 403 Forbidden"));
+    browser.expect_nothing_else();
+    let mut script = Client::script(&server);
+    script.say(&format!(r#"{{"opcode":"feedback","uuid":"{uuid}"}}"#));
+    script.expect(&[NEXT_1]);
 }
 
 // --- Files ----------------------------------------------------------------------------------------------------------

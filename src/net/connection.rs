@@ -34,6 +34,8 @@ pub(super) struct Connection<S> {
     pub(super) counted: u32,
     /// It is in the loop's list of those to be settled.
     pub(super) dirty: bool,
+    /// It is in the loop's list of those with input that no event will tell of.
+    pub(super) unread: bool,
     /// The poll has said that the peer has ended its side, or that it is broken: no further event will tell of it.
     pub(super) ended: bool,
     /// The registry says that nothing more can be handed to it.
@@ -56,6 +58,7 @@ impl<S: Socket> Connection<S> {
             armed: Moment::NEVER,
             counted: 0,
             dirty: false,
+            unread: false,
             ended: false,
             full: false,
             watched_writable: false,

@@ -319,6 +319,9 @@ impl<S: Socket> Hub<S> {
             assert_eq!(connection.serial, client.key.serial, "a client is its connection's");
             assert!(connection.session.is_open(), "a client in the registry is open");
         }
+        let waiting = self.unread.iter().filter(|key| self.slot(**key).is_some()).count();
+        let marked = self.connections.iter().filter(|(_, connection)| connection.unread).count();
+        assert_eq!(waiting, marked, "who is to be read from stands in the list once");
         let mut held = 0;
         for (_, connection) in &self.connections {
             assert!(connection.chain.is_empty() && !connection.dirty, "all output is written or waits");

@@ -55,6 +55,9 @@ const CLOSE_WAIT: Duration = Duration::from_secs(5);
 /// The arena is written out early when a turn has filled it this far.
 pub(super) const ARENA_HIGH: usize = 1024 * 1024;
 
+/// All output is written out early when it has become so many slices: a burst of small broadcasts makes many.
+const SLICES_HIGH: usize = 64 * 1024;
+
 /// The Turn of a call into a session: borrowed field by field, so that the session may be borrowed as well.
 macro_rules! turn {
     ($hub:ident, $now:expr) => {
@@ -88,7 +91,7 @@ pub struct Hub<S: Socket> {
     /// Slots of connections that something happened to.
     pub(super) dirty: Vec<usize>,
     /// Connections with input that no event will tell of.
-    unread: Vec<ConnectionKey>,
+    pub(super) unread: Vec<ConnectionKey>,
     /// Clients that have left the registry and whose application does not know yet.
     pub(super) departed: VecDeque<(Client, End)>,
     pub(super) timers: Timers,
@@ -190,8 +193,9 @@ impl<S: Socket> Hub<S> {
     /// Reads on where the last turn left off.
     pub fn go_on(&mut self, now: Moment) {
         for key in std::mem::take(&mut self.unread) {
-            if self.slot(key).is_some() {
-                self.read(key.slot as usize, now);
+            if let Some(slot) = self.slot(key) {
+                self.connections[slot].unread = false;
+                self.read(slot, now);
             }
         }
     }
@@ -298,7 +302,11 @@ impl<S: Socket> Hub<S> {
             self.process(slot, &mut buffer[READ_OFFSET..READ_OFFSET + read], now);
             if read == READ {
                 // There may be more: next turn, after the others.
-                self.unread.push(self.connections[slot].key(slot));
+                let connection = &mut self.connections[slot];
+                if !connection.unread {
+                    connection.unread = true;
+                    self.unread.push(connection.key(slot));
+                }
                 break;
             }
             // A short read has emptied the socket; what comes later comes with an event of its own. Where the end has
@@ -324,7 +332,7 @@ impl<S: Socket> Hub<S> {
                     let application = self.routes.application_mut(client.application);
                     application.on_message(&mut Context::new(client, &self.registry, &mut self.outbox), &message);
                     self.deliver(Some(&message), now);
-                    if self.outgoing.is_urgent() || self.outbox.arena.len() > ARENA_HIGH {
+                    if self.outgoing.is_urgent() {
                         self.flush_all(&message.data, 0, now);
                     }
                     if let Cow::Owned(data) = message.data {
@@ -333,6 +341,9 @@ impl<S: Socket> Hub<S> {
                 }
                 Some(Event::Request(head)) => self.admit(slot, &head, now),
                 event => self.left(slot, event),
+            }
+            if self.outbox.arena.len() > ARENA_HIGH || self.outgoing.len() > SLICES_HIGH {
+                self.flush_all(&[], 0, now);
             }
         }
     }

@@ -75,6 +75,11 @@ impl Outgoing {
         chain.last = index;
     }
 
+    /// How many slices there are.
+    pub(super) fn len(&self) -> usize {
+        self.slices.len()
+    }
+
     /// Whether anything must be written before the next read.
     pub(super) const fn is_urgent(&self) -> bool {
         self.received

@@ -54,8 +54,12 @@ impl HeadScanner {
     pub fn scan(&mut self, head: &[u8]) -> Result<Option<usize>, Refusal> {
         while let Some(offset) = memchr(b'\n', &head[self.scanned..]) {
             let end = self.scanned + offset;
-            self.within_limits(end + 1)?;
             let line = &head[self.line_start..end];
+            // First what shows first, so that the answer doesn't depend on how the bytes came.
+            if self.lines == 0 {
+                check_method(line)?;
+            }
+            self.within_limits(end + 1)?;
             let Some((b'\r', line)) = line.split_last() else {
                 return Err(Refusal::new(400, "a line of the request head does not end in CRLF"));
             };
@@ -81,10 +85,10 @@ impl HeadScanner {
             }
         }
         self.scanned = head.len();
-        self.within_limits(head.len())?;
         if self.lines == 0 {
             check_method(&head[self.line_start..])?;
         }
+        self.within_limits(head.len())?;
         Ok(None)
     }
 
@@ -111,7 +115,6 @@ fn check_method(line: &[u8]) -> Result<(), Refusal> {
 
 /// Finds out about HTTP/2 and other strangers, so that they get the status that fits.
 fn check_request_line(line: &[u8]) -> Result<(), Refusal> {
-    check_method(line)?;
     let version = line.rsplit(|byte| *byte == b' ').next().unwrap_or_default();
     match version {
         b"HTTP/1.1" | b"HTTP/1.0" => Ok(()),

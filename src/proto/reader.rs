@@ -220,9 +220,10 @@ pub fn give_spare(spare: &mut Vec<u8>, mut buffer: Vec<u8>) {
 /// a data frame the header.
 #[inline(always)]
 fn whole(bytes: &[u8], may_pack: bool, turn: &Turn<'_>) -> Result<Option<Header>, Fault> {
-    // RSV1, where it has no meaning, is as good as seen with the first byte.
-    if !may_pack && bytes.first().is_some_and(|first| first & 0x40 != 0) {
-        return Err(Fault::Frame(FrameError::ReservedBit));
+    // RSV1 where it has no meaning: that shows with the first byte, whatever else may be wrong with the frame.
+    if !may_pack && let Some(first) = bytes.first_chunk::<1>().filter(|[first]| first & 0x40 != 0) {
+        let error = Header::parse(first, Sender::Client).err();
+        return Err(Fault::Frame(error.unwrap_or(FrameError::ReservedBit)));
     }
     let Some(header) = Header::parse(bytes, Sender::Client).map_err(Fault::Frame)? else { return Ok(None) };
     if header.opcode.is_control() {
