@@ -240,15 +240,15 @@ impl<S: Socket> Hub<S> {
             return;
         }
         let flushed = connection.is_flushed();
-        if flushed && connection.session.is_silent() && !connection.shut {
-            connection.socket.shut();
-            connection.shut = true;
-        }
         let key = connection.key(slot);
         if connection.session.is_over(flushed) {
             self.held -= connection.counted as usize;
             self.connections.remove(slot);
             return;
+        }
+        if flushed && connection.session.is_silent() && !connection.shut {
+            connection.socket.shut();
+            connection.shut = true;
         }
         if connection.watched_writable == flushed {
             connection.watched_writable = !flushed;
@@ -262,16 +262,24 @@ impl<S: Socket> Hub<S> {
             connection.armed = deadline;
             self.timers.arm(deadline, key);
         }
-        let full = connection.waiting() > self.config.limits.max_backlog;
-        if full != connection.full {
-            connection.full = full;
-            self.registry.set_full(key, full);
-        }
+        self.note_full(slot);
         let application =
             self.registry.get(key).map_or(0, |client| self.routes.application(client.application).held_for(key));
+        let connection = &mut self.connections[slot];
         let held = u32::try_from(connection.held() + application).unwrap_or(u32::MAX);
         self.held = self.held - connection.counted as usize + held as usize;
         connection.counted = held;
+    }
+
+    /// Notes in the registry whether anything more may be handed to a connection.
+    #[inline]
+    pub(super) fn note_full(&mut self, slot: usize) {
+        let connection = &mut self.connections[slot];
+        let full = connection.waiting() > self.config.limits.max_backlog;
+        if full != connection.full {
+            connection.full = full;
+            self.registry.set_full(connection.key(slot), full);
+        }
     }
 
     /// Writes all output that there is so far, since it refers to the message `received` or has become much. The first

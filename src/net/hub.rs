@@ -187,6 +187,8 @@ impl<S: Socket> Hub<S> {
             self.lose(slot, &error);
             return;
         }
+        // What has drained is as good as never having waited for a message that comes with the same event.
+        self.note_full(slot);
         self.read(slot, now);
     }
 

@@ -420,7 +420,9 @@ impl Session {
                     }
                     return Some(Event::Message(message));
                 }
-                Ok(Some(Item::Ping(payload))) => frame::write_frame(turn.out, Opcode::Pong, &payload),
+                Ok(Some(Item::Ping(payload))) => {
+                    self.write_paced(turn, |out| frame::write_frame(out, Opcode::Pong, &payload));
+                }
                 Ok(Some(Item::Pong)) => {}
                 Ok(Some(Item::Close(code, reason))) => {
                     return self.closed_by_peer(code, reason, turn).map(Event::Closed);
@@ -436,7 +438,7 @@ impl Session {
         if open {
             match code {
                 Some(code) => self.write_close(code, "", turn),
-                None => self.write_close_frame(turn, |out| frame::write_frame(out, Opcode::Close, b"")),
+                None => self.write_paced(turn, |out| frame::write_frame(out, Opcode::Close, b"")),
             }
         }
         self.linger(turn);
@@ -454,11 +456,11 @@ impl Session {
     }
 
     fn write_close(&mut self, code: CloseCode, why: &str, turn: &mut Turn<'_>) {
-        self.write_close_frame(turn, |out| frame::write_close(out, code, why));
+        self.write_paced(turn, |out| frame::write_close(out, code, why));
     }
 
-    /// The last frame of a paced connection goes behind those it holds.
-    fn write_close_frame(&mut self, turn: &mut Turn<'_>, write: impl FnOnce(&mut Vec<u8>)) {
+    /// A frame of the session's own: for a script that is paced it goes behind those that are held.
+    fn write_paced(&mut self, turn: &mut Turn<'_>, write: impl FnOnce(&mut Vec<u8>)) {
         if self.pass(false, turn.now) {
             write(turn.out);
         } else {

@@ -379,7 +379,8 @@ impl Driver {
         }
         if !handshake::is_upgrade(request) {
             let (close, body) = (!request.keeps_alive(), format!("page {}", request.path));
-            let (content_type, head_only) = ("text/plain", request.method == "HEAD");
+            // HEAD gets a body too: who reads the output does not know which request it answers.
+            let (content_type, head_only) = ("text/plain", false);
             Response { status: 200, fields: &[], content_type, body: body.as_bytes(), head_only, close }
                 .write(turn.out);
             return self.session.answered(close, &mut turn);

@@ -24,7 +24,7 @@ fn closing() -> Driver {
 /// A connection that has failed.
 fn failed_one() -> Driver {
     let mut peer = Driver::open();
-    peer.feed(b"\xff");
+    peer.feed(b"\x83");
     peer.expect(failed(1002, "reserved opcode"));
     assert!(peer.session.is_silent() && !peer.is_over());
     peer

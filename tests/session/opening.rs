@@ -211,12 +211,12 @@ fn the_number_of_fields_has_a_limit() {
 #[test]
 fn a_request_behind_an_upgrade_is_no_frame() {
     let mut peer = Driver::new(Setup::default());
-    peer.feed([UPGRADE, PAGE].concat());
+    peer.feed([UPGRADE, "HEAD / HTTP/1.1\r\n"].concat());
     peer.expect([
         request("GET /echo"),
         switched(),
-        sent_close(1002, "reserved opcode"),
-        by_us(1002, "reserved opcode"),
+        sent_close(1002, "reserved bit set"),
+        by_us(1002, "reserved bit set"),
     ]);
     assert!(peer.session.is_silent());
 }

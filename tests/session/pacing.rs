@@ -6,8 +6,8 @@ use websock::clock::Moment;
 
 use crate::driver::wire::{self, FIN, TEXT};
 use crate::driver::{
-    Driver, FRAME_GAP, GREETING_DELAY, Sent, Setup, Step, UPGRADE, by_peer, by_us, request, sent_close, sent_text,
-    switched, text,
+    Driver, FRAME_GAP, GREETING_DELAY, Sent, Setup, Step, UPGRADE, by_peer, by_us, request, sent_close, sent_pong,
+    sent_text, switched, text,
 };
 
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -184,7 +184,7 @@ fn a_failure_is_told_behind_what_waits() {
     peer.say("one", false);
     peer.say("two", false);
     peer.pass(MILLISECOND);
-    peer.feed(b"\xff");
+    peer.feed(b"\x83");
     peer.expect([sent_text("one"), by_us(1002, "reserved opcode"), sent_text("two")]);
     peer.pass(FRAME_GAP);
     peer.expect([sent_close(1002, "reserved opcode")]);
@@ -233,4 +233,13 @@ fn scripts_that_read_streams_are_not_paced() {
     peer.expect([text("1"), sent_text("next"), text("2"), sent_text("next")]);
     peer.say("news", false);
     peer.expect([sent_text("news")]);
+}
+
+#[test]
+fn a_pong_takes_its_turn_like_any_other_frame() {
+    let mut peer = script();
+    peer.feed([wire::ping(b""), wire::text("work")].concat());
+    peer.expect([sent_pong(b""), text("work")]);
+    peer.pass(FRAME_GAP);
+    peer.expect([sent_text("next")]);
 }
