@@ -271,15 +271,21 @@ pub fn boundary_after(
 /// Removes (or applies: it is the same) the mask `key` from `payload`, in place (RFC 6455, section 5.3).
 pub fn unmask(payload: &mut [u8], key: [u8; 4]) {
     let word = word_of(key);
-    let mut words = payload.chunks_exact_mut(8);
-    for chunk in &mut words {
-        if let Some(chunk) = chunk.first_chunk_mut::<8>() {
-            *chunk = (u64::from_ne_bytes(*chunk) ^ word).to_ne_bytes();
-        }
+    let (words, rest) = payload.as_chunks_mut();
+    for plain in words {
+        *plain = (u64::from_ne_bytes(*plain) ^ word).to_ne_bytes();
     }
-    for (byte, key) in words.into_remainder().iter_mut().zip(key.iter().cycle()) {
-        *byte ^= key;
+    unmask_rest(rest, key);
+}
+
+/// The end of a payload: at most seven bytes.
+#[inline]
+fn unmask_rest(rest: &mut [u8], key: [u8; 4]) {
+    let (words, rest) = rest.as_chunks_mut();
+    for plain in words {
+        *plain = (u32::from_ne_bytes(*plain) ^ u32::from_ne_bytes(key)).to_ne_bytes();
     }
+    rest.iter_mut().zip(key).for_each(|(byte, key)| *byte ^= key);
 }
 
 /// As [`unmask`], and says whether any byte came out with its high bit set: if none did, the payload is ASCII and so
@@ -287,20 +293,14 @@ pub fn unmask(payload: &mut [u8], key: [u8; 4]) {
 pub fn unmask_seeing_ascii(payload: &mut [u8], key: [u8; 4]) -> bool {
     let word = word_of(key);
     let mut seen = 0;
-    let mut words = payload.chunks_exact_mut(8);
-    for chunk in &mut words {
-        if let Some(chunk) = chunk.first_chunk_mut::<8>() {
-            let plain = u64::from_ne_bytes(*chunk) ^ word;
-            seen |= plain;
-            *chunk = plain.to_ne_bytes();
-        }
+    let (words, rest) = payload.as_chunks_mut();
+    for bytes in words {
+        let plain = u64::from_ne_bytes(*bytes) ^ word;
+        seen |= plain;
+        *bytes = plain.to_ne_bytes();
     }
-    let mut last = 0;
-    for (byte, key) in words.into_remainder().iter_mut().zip(key.iter().cycle()) {
-        *byte ^= key;
-        last |= *byte;
-    }
-    seen & 0x8080_8080_8080_8080 == 0 && last < 0x80
+    unmask_rest(rest, key);
+    seen & 0x8080_8080_8080_8080 == 0 && rest.is_ascii()
 }
 
 fn word_of([a, b, c, d]: [u8; 4]) -> u64 {
