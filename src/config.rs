@@ -168,7 +168,7 @@ pub struct Deflate {
     pub enabled: bool,
     /// Bytes from which on a message is compressed.
     pub threshold: usize,
-    /// Whether a client's messages, and ours to it, may refer to earlier ones: packs better, and takes about 300 KiB a client.
+    /// Whether a client's messages, and ours to it, may refer to earlier ones: packs better, and takes about 350 KiB a client.
     pub context_takeover: bool,
 }
 

@@ -10,7 +10,7 @@ pub(super) struct Echo;
 
 impl Application for Echo {
     fn on_message(&mut self, ctx: &mut Context<'_>, message: &Message<'_>) {
-        let to = ctx.audience([ctx.me()]);
+        let to = ctx.audience_of_me();
         ctx.forward(to, message);
     }
 }

@@ -119,6 +119,16 @@ impl<'a> Context<'a> {
         Audience(Run::new(start, self.outbox.targets.len()))
     }
 
+    /// The client itself, or nobody as above.
+    pub fn audience_of_me(&mut self) -> Audience {
+        if self.me.is_full() {
+            return self.audience([self.me]);
+        }
+        let start = self.outbox.targets.len();
+        self.outbox.targets.push(self.me.key);
+        Audience(Run::new(start, start + 1))
+    }
+
     /// Sends the message that is being handled on, as it came.
     pub fn forward(&mut self, to: Audience, message: &Message<'_>) {
         self.outbox.send(to.0, message.kind, Body::Received, false);
@@ -134,7 +144,7 @@ impl<'a> Context<'a> {
 
     /// Sends text to the client itself, before anything else that waits for it.
     pub fn reply_first(&mut self, text: &str) {
-        let to = self.audience([self.me]);
+        let to = self.audience_of_me();
         let body = self.outbox.build(Kind::Text, text.as_bytes());
         self.outbox.send(to.0, Kind::Text, body, true);
     }

@@ -71,7 +71,7 @@ impl Relay {
                 });
                 ctx.audience(others)
             }
-            "echo" => ctx.audience([ctx.me()]),
+            "echo" => ctx.audience_of_me(),
             "quit" => {
                 acknowledge(ctx, None);
                 ctx.close(CloseCode::NORMAL, "quit");

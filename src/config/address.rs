@@ -77,9 +77,9 @@ impl FromStr for ListenAddress {
         }
         let (host, port_text) = if let Some(rest) = authority.strip_prefix('[') {
             let (host, rest) = rest.split_once(']').ok_or_else(|| bad("a ] after the IPv6 address"))?;
-            // A zone (`%eth0`) is the resolver's business.
+            // What a zone (`%eth0`) means is the resolver's business.
             let (address, zone) = host.split_once('%').unwrap_or((host, "-"));
-            if address.parse::<Ipv6Addr>().is_err() || zone.is_empty() {
+            if address.parse::<Ipv6Addr>().is_err() || !is_zone(zone) {
                 return Err(bad("an IPv6 address in the brackets"));
             }
             let port_text = match rest.strip_prefix(':') {
@@ -142,6 +142,11 @@ fn is_host(text: &str) -> bool {
             && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
     };
     text.len() <= 253 && text.strip_suffix('.').unwrap_or(text).split('.').all(label)
+}
+
+/// Whether this could name an interface (RFC 6874, section 2): a zone stands in messages, which are lines.
+fn is_zone(text: &str) -> bool {
+    (1..=63).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte))
 }
 
 #[cfg(test)]

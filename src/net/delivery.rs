@@ -10,7 +10,7 @@ use std::io;
 use log::{debug, info, warn};
 
 use super::hub::{ARENA_HIGH, Hub, turn};
-use super::outgoing::{Places, Source};
+use super::outgoing::{Chain, Outgoing, Places, Source};
 use super::socket::Socket;
 use crate::app::Context;
 use crate::app::outbox::{Body, Closing, Command, Run};
@@ -91,32 +91,31 @@ impl<S: Socket> Hub<S> {
     /// Hands a message to a connection.
     #[inline]
     fn hand(&mut self, key: ConnectionKey, sending: &Sending<'_>, now: Moment) {
-        let Some(connection) = self.connections.get(key.slot as usize) else { return };
+        let slot = key.slot as usize;
+        let Some(connection) = self.connections.get_mut(slot) else { return };
         if connection.serial != key.serial || !connection.session.is_open() {
             return;
         }
-        let frame = match connection.session.packing() {
-            None => (sending.plain, sending.received),
-            Some(packing) => self.packed(key.slot as usize, packing, sending),
-        };
-        self.hand_frame(key.slot as usize, frame, sending.urgent, now);
+        if connection.session.is_plain() {
+            link(&mut self.outgoing, &mut connection.chain, (sending.plain, sending.received));
+        } else {
+            self.hand_specially(slot, sending, now);
+        }
+        self.mark(slot);
     }
 
-    #[inline]
-    fn hand_frame(&mut self, slot: usize, (arena, received): Frame<'_>, urgent: bool, now: Moment) {
+    /// Hands a message to a connection that has agreed on compression, or is paced.
+    fn hand_specially(&mut self, slot: usize, sending: &Sending<'_>, now: Moment) {
+        let frame = match self.connections[slot].session.packing() {
+            None => (sending.plain, sending.received),
+            Some(packing) => self.packed(slot, packing, sending),
+        };
         let connection = &mut self.connections[slot];
-        if connection.session.pass(urgent, now) {
-            self.outgoing.link(&mut connection.chain, Source::Arena, arena.range());
-            if !received.is_empty() {
-                self.outgoing.link(&mut connection.chain, Source::Received, 0..received.len());
-            }
+        if connection.session.pass(sending.urgent, now) {
+            link(&mut self.outgoing, &mut connection.chain, frame);
         } else {
-            let whole = [&self.outbox.arena[arena.range()], received].concat();
-            connection.session.hold(whole, urgent);
-        }
-        if !connection.dirty {
-            connection.dirty = true;
-            self.dirty.push(slot);
+            let whole = [&self.outbox.arena[frame.0.range()], frame.1].concat();
+            connection.session.hold(whole, sending.urgent);
         }
     }
 
@@ -339,5 +338,14 @@ impl<S: Socket> Hub<S> {
             held += connection.counted as usize;
         }
         assert_eq!(held, self.held, "memory is counted");
+    }
+}
+
+/// Appends a frame to what a connection is sent.
+#[inline]
+fn link(outgoing: &mut Outgoing, chain: &mut Chain, (arena, received): Frame<'_>) {
+    outgoing.link(chain, Source::Arena, arena.range());
+    if !received.is_empty() {
+        outgoing.link(chain, Source::Received, 0..received.len());
     }
 }

@@ -267,6 +267,10 @@ pub struct Repeated;
 /// The path of a target in origin form (`/web?x=1`) or absolute form (`http://host/web`).
 fn path_of(target: &str) -> Result<&str, Refusal> {
     const NO_PATH: Refusal = Refusal::new(400, "the request target is no path");
+    // RFC 3986 has no more than these; what is beyond would go into the log as it is.
+    if !target.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(NO_PATH);
+    }
     let path = match target.split_once("://") {
         _ if target.starts_with('/') => target,
         Some((scheme, rest)) if ["http", "https", "ws", "wss"].iter().any(|s| scheme.eq_ignore_ascii_case(s)) => {
@@ -446,6 +450,7 @@ mod tests {
         }
         assert_eq!(status("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n"), 400);
         assert_eq!(status("GET web HTTP/1.1\r\nHost: a\r\n\r\n"), 400);
+        assert_eq!(status("GET /\u{85}\u{2028} HTTP/1.1\r\nHost: a\r\n\r\n"), 400);
     }
 
     #[test]

@@ -163,13 +163,13 @@ impl Assembly {
     }
 
     /// A data frame begins, whose header was checked: `kind` is `None` for a continuation.
-    pub fn begin_frame(&mut self, kind: Option<Kind>, header: Header, key: [u8; 4], length: usize) {
+    pub fn begin_frame(&mut self, kind: Option<Kind>, header: Header, key: u32, length: usize) {
         if kind.is_some() {
             self.kind = kind;
             self.packed = header.packed;
         }
         self.fragments += 1;
-        self.frame = Some(CutFrame { fin: header.fin, key, left: length });
+        self.frame = Some(CutFrame { fin: header.fin, key: key.to_ne_bytes(), left: length });
     }
 
     /// Takes what `input` has of the current frame's payload. `Ok(true)`: the message is whole.

@@ -100,9 +100,16 @@ impl Reader {
     pub fn next<'a>(
         &mut self,
         input: &mut Input<'a>,
-        mut deflate: Option<&mut Deflate>,
+        deflate: Option<&mut Deflate>,
         turn: &mut Turn<'_>,
     ) -> Result<Option<Item<'a>>, Fault> {
+        if self.assembly.is_none()
+            && let Some(header) = Header::of_short_message(input.peek())
+            && let Some(kind) = kind_of(header.opcode)
+            && length_of(header) <= turn.limits.message
+        {
+            return message(kind, header, input).map(Some);
+        }
         let may_pack = deflate.is_some();
         loop {
             match &mut self.assembly {
@@ -147,16 +154,13 @@ impl Reader {
                         return control(header.opcode, Cow::Borrowed(payload)).map(Some);
                     }
                     if let Some(kind) = self.whole_message(header, input) {
+                        let Some(deflate) = deflate.filter(|_| header.packed) else {
+                            return message(kind, header, input).map(Some);
+                        };
                         let frame = input.take(header.size + length_of(header));
                         let payload = &mut frame[header.size..];
-                        if header.packed
-                            && let Some(deflate) = deflate.take()
-                        {
-                            unmask(payload, header);
-                            return unpacked(deflate, kind, payload, turn).map(Some);
-                        }
-                        open_payload(kind, payload, header)?;
-                        return Ok(Some(Item::Message(Message { kind, data: Cow::Borrowed(payload) })));
+                        unmask(payload, header);
+                        return unpacked(deflate, kind, payload, turn).map(Some);
                     }
                     input.take(header.size);
                     self.begin_data(header, turn)?;
@@ -259,9 +263,19 @@ const fn kind_of(opcode: Opcode) -> Option<Kind> {
     }
 }
 
+/// The message that is the frame at the front of `input`, where it lies.
+#[inline]
+fn message<'a>(kind: Kind, header: Header, input: &mut Input<'a>) -> Result<Item<'a>, Fault> {
+    let frame = input.take(header.size + length_of(header));
+    let payload = &mut frame[header.size..];
+    open_payload(kind, payload, header)?;
+    Ok(Item::Message(Message { kind, data: Cow::Borrowed(payload) }))
+}
+
+#[inline]
 fn unmask(payload: &mut [u8], header: Header) {
     if let Some(key) = header.mask {
-        frame::unmask(payload, key);
+        frame::unmask(payload, key.to_ne_bytes());
     }
 }
 
@@ -271,7 +285,7 @@ fn open_payload(kind: Kind, payload: &mut [u8], header: Header) -> Result<(), Fa
     const LARGE: usize = 4096;
     let text = match (kind, header.mask) {
         (Kind::Text, Some(key)) if payload.len() >= LARGE => {
-            frame::unmask_seeing_ascii(payload, key) || from_utf8(payload).is_ok()
+            frame::unmask_seeing_ascii(payload, key.to_ne_bytes()) || from_utf8(payload).is_ok()
         }
         (Kind::Text, _) => {
             unmask(payload, header);

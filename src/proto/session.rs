@@ -328,6 +328,11 @@ impl Session {
         }
     }
 
+    /// Whether it is neither paced nor packed: frames go to it as they are, and at once.
+    pub const fn is_plain(&self) -> bool {
+        self.extra.is_none()
+    }
+
     /// Whether a frame for this connection may go out now; if not it is to be [held](Self::hold). Always true but for
     /// scripts that are paced.
     pub fn pass(&mut self, urgent: bool, now: Moment) -> bool {
