@@ -62,6 +62,32 @@
 //! - **Errors**: nothing a peer sends is an `Err` at the loop; it becomes output and an [`proto::session::End`]. What
 //!   ends the process: an address that can't be listened on, a wrong configuration, the poll itself.
 //!
+//! # Conformance
+//!
+//! The Autobahn suite against `/echo` with `tests/autobahn.ini`, all of its 517 cases: none failed, none unimplemented,
+//! none passed non-strictly.
+//!
+//! | section | what                                                | cases | OK  | informational |
+//! |---------|-----------------------------------------------------|-------|-----|---------------|
+//! | 1 to 5  | framing, pings, reserved bits, opcodes, fragments   | 64    | 64  | 0             |
+//! | 6       | UTF-8                                               | 145   | 145 | 0             |
+//! | 7       | closing                                             | 37    | 34  | 3             |
+//! | 9, 10   | messages up to 16 MiB, in up to 65,536 pieces       | 55    | 55  | 0             |
+//! | 12, 13  | permessage-deflate                                  | 216   | 216 | 0             |
+//!
+//! `tests/run` plays all of the first four rows and some of the last; `tests/autobahn URL '*'` plays the whole suite,
+//! which takes minutes. `tests/fuzz` has a target for each thing that reads what a peer sends; its library says what each
+//! of them permits.
+//!
+//! # Memory
+//!
+//! An idle client with its UUID takes about 195 bytes of user memory at 10,000 of them: its connection, its entry in the
+//! registry, eight bytes in the table of UUIDs and a timer. Tables get their addresses at the start, so they don't leave
+//! holes behind when they grow. A message in pieces holds what has come of it, up to `maxMessage`; a client that doesn't
+//! read holds its backlog; both count towards `maxMemory`. With compression agreed on a client takes some 100 bytes more,
+//! since one compressor and one decompressor serve all; with `contextTakeover` it has its own, about 350 KiB, from its first
+//! packed message on.
+//!
 //! # An application of one's own
 //!
 //! One file in `app/` with a type that implements [`app::Application`], and two adjacent lines in `app/mod.rs`: its `mod`

@@ -264,7 +264,7 @@ const fn kind_of(opcode: Opcode) -> Option<Kind> {
 }
 
 /// The message that is the frame at the front of `input`, where it lies.
-#[inline]
+#[inline(always)]
 fn message<'a>(kind: Kind, header: Header, input: &mut Input<'a>) -> Result<Item<'a>, Fault> {
     let frame = input.take(header.size + length_of(header));
     let payload = &mut frame[header.size..];
