@@ -245,6 +245,9 @@ impl<S: Socket> Hub<S> {
             warn!("{key} can't change while the server runs: it stays as it was until a restart");
         }
         config.listen.clone_from(&old.listen);
+        config.log_file.clone_from(&old.log_file);
+        config.console = old.console;
+        config.pid_file.clone_from(&old.pid_file);
         config.resources.clone_from(&old.resources);
         self.limits = limits(&config);
         self.registry.count_addresses(config.limits.max_per_ip > 0);
