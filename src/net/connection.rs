@@ -93,17 +93,15 @@ impl<S: Socket> Connection<S> {
 
     /// When it is to be looked at next. `patience`: how long output may wait without a moment of none.
     pub(super) fn deadline(&self, patience: Duration) -> Moment {
-        let deadline = self.session.deadline();
-        match &self.backlog {
-            // One that is closed already has its own time to end.
-            Some(backlog) if self.session.is_open() => deadline.min(backlog.since.limit(patience)),
-            _ => deadline,
-        }
+        self.session.deadline().min(self.slow_at(patience))
     }
 
-    /// Whether it is open and output has waited for longer than `patience`.
-    pub(super) fn is_slow(&self, patience: Duration, now: Moment) -> bool {
-        self.session.is_open() && self.backlog.as_ref().is_some_and(|backlog| backlog.since.limit(patience) <= now)
+    /// When its output has waited for `patience`. Never for one that is closed already: that has its own time to end.
+    pub(super) fn slow_at(&self, patience: Duration) -> Moment {
+        match &self.backlog {
+            Some(backlog) if self.session.is_open() => backlog.since.limit(patience),
+            _ => Moment::NEVER,
+        }
     }
 
     /// Hands this turn's output to the kernel, and keeps what it doesn't take.

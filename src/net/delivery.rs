@@ -227,12 +227,11 @@ impl<S: Socket> Hub<S> {
 
     fn settle_one(&mut self, slot: usize, now: Moment) {
         let Some(connection) = self.connections.get_mut(slot) else { return };
-        connection.dirty = false;
         let start = self.outbox.arena.len();
         connection.session.release(now, &mut self.outbox.arena);
-        if self.outbox.arena.len() > start {
-            self.outgoing.link(&mut connection.chain, Source::Arena, start..self.outbox.arena.len());
-        }
+        self.link_output(slot, start);
+        let connection = &mut self.connections[slot];
+        connection.dirty = false;
         let places = Places { arena: &self.outbox.arena, received: &[] };
         if let Err(error) = connection.flush(&self.outgoing, &places, now) {
             self.lose(slot, &error);

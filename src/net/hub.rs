@@ -47,7 +47,7 @@ const READ_OFFSET: usize = 64 - frame::MAX_HEADER;
 
 /// Connections for which tables get their place at the start. It costs addresses, not memory: a page that nothing was
 /// written to is not there. Tables that grow leave holes behind them instead, 80 bytes a connection at 10,000.
-const RESERVED: usize = 65_536;
+const EXPECTED: usize = 65_536;
 
 /// How long a peer has to answer a Close frame, and then to end the connection.
 const CLOSE_WAIT: Duration = Duration::from_secs(5);
@@ -108,7 +108,7 @@ pub struct Hub<S: Socket> {
 impl<S: Socket> Hub<S> {
     /// No connections yet. `listening`: the addresses listened on, wildcards left out.
     pub fn new(config: Config, listening: Vec<IpAddr>, poll: S::Poll, ids: ClientIds) -> Self {
-        let expected = config.limits.max_clients.min(RESERVED);
+        let expected = config.limits.max_clients.min(EXPECTED);
         Self {
             connections: Slab::with_capacity(expected),
             serial: 0,
@@ -212,7 +212,7 @@ impl<S: Socket> Hub<S> {
             }
             self.mark(slot);
             let connection = &self.connections[slot];
-            if connection.is_slow(self.config.limits.max_backlog_time, now) {
+            if connection.slow_at(self.config.limits.max_backlog_time) <= now {
                 self.close(key, CloseCode::TRY_AGAIN_LATER, Cow::Borrowed("reads too slowly"), now);
             }
             let start = self.outbox.arena.len();
@@ -464,15 +464,10 @@ impl<S: Socket> Hub<S> {
     fn turn_away(&mut self, slot: usize, why: &'static str, now: Moment) {
         let start = self.outbox.arena.len();
         let told = format!(r#"{{"opcode":"close","error":"{why}"}}"#);
-        let connection = &mut self.connections[slot];
-        if connection.session.pass(true, now) {
-            frame::write_frame(&mut self.outbox.arena, Opcode::Text, told.as_bytes());
-        } else {
-            let mut frame = Vec::new();
-            frame::write_frame(&mut frame, Opcode::Text, told.as_bytes());
-            connection.session.hold(frame, true);
-        }
-        connection.session.close(CloseCode::TRY_AGAIN_LATER, Cow::Borrowed(why), &mut turn!(self, now));
+        let session = &mut self.connections[slot].session;
+        let mut turn = turn!(self, now);
+        session.say(true, &mut turn, |out| frame::write_frame(out, Opcode::Text, told.as_bytes()));
+        session.close(CloseCode::TRY_AGAIN_LATER, Cow::Borrowed(why), &mut turn);
         self.link_output(slot, start);
     }
 }

@@ -327,7 +327,6 @@ pub fn write_refusal(out: &mut Vec<u8>, refusal: Refusal) {
         405 => &["Allow: GET, HEAD"],
         // RFC 6455, section 4.2.2 and RFC 9110, section 15.5.22.
         426 => &["Upgrade: websocket", "Sec-WebSocket-Version: 13"],
-        503 => &["Retry-After: 5"],
         _ => &[],
     };
     let body = format!("{}\n", refusal.why);
@@ -355,7 +354,6 @@ pub const fn reason_phrase(status: u16) -> &'static str {
         426 => "Upgrade Required",
         431 => "Request Header Fields Too Large",
         501 => "Not Implemented",
-        503 => "Service Unavailable",
         505 => "HTTP Version Not Supported",
         _ => "Error",
     }

@@ -169,8 +169,7 @@ impl Reader {
         }
     }
 
-    /// The kind of the data frame at the front of `input`, where all of it is there and it is a message by itself: the
-    /// way of almost all messages.
+    /// The kind of the data frame at the front of `input`, where all of it is there and it is a message by itself.
     fn whole_message(&self, header: Header, input: &Input<'_>) -> Option<Kind> {
         let whole = header.fin && self.assembly.is_none() && input.len() - header.size >= length_of(header);
         if whole { kind_of(header.opcode) } else { None }

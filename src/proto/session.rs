@@ -196,24 +196,19 @@ impl Session {
 
     /// Bytes of output that wait for a script to read.
     pub fn paced(&self) -> usize {
-        self.extra.as_ref().and_then(|extra| extra.pacer.as_ref()).map_or(0, |pacer| pacer.held())
-    }
-
-    fn pacer(&mut self) -> Option<&mut Pacer> {
-        self.extra.as_mut().and_then(|extra| extra.pacer.as_mut())
+        self.pacer().map_or(0, Pacer::held)
     }
 
     /// When [`Session::tick`] is to be called, if nothing happens before.
     pub fn deadline(&self) -> Moment {
-        let pacer = self.extra.as_ref().and_then(|extra| extra.pacer.as_ref());
-        let paced = pacer.map_or(Moment::NEVER, |pacer| pacer.due());
+        let paced = self.pacer().map_or(Moment::NEVER, Pacer::due);
         self.due.min(self.reader.deadline()).min(paced)
     }
 
     /// Bytes have come from the peer: it is alive, and has read what was sent to it.
     pub fn heard(&mut self) {
         self.unanswered = false;
-        if let Some(pacer) = self.pacer() {
+        if let Some(pacer) = self.pacer_mut() {
             pacer.proof();
         }
     }
@@ -336,7 +331,7 @@ impl Session {
     /// Whether a frame for this connection may go out now; if not it is to be [held](Self::hold). Always true but for
     /// scripts that are paced.
     pub fn pass(&mut self, urgent: bool, now: Moment) -> bool {
-        self.pacer().is_none_or(|pacer| pacer.pass(urgent, now))
+        self.pacer_mut().is_none_or(|pacer| pacer.pass(urgent, now))
     }
 
     /// Who packs a message for this connection. `None`: messages go to it as they are.
@@ -352,16 +347,27 @@ impl Session {
 
     /// Keeps a frame that may not go out yet.
     pub fn hold(&mut self, frame: Vec<u8>, urgent: bool) {
-        let pacer = self.pacer();
+        let pacer = self.pacer_mut();
         debug_assert!(pacer.is_some(), "only paced connections hold frames");
         if let Some(pacer) = pacer {
             pacer.hold(frame, urgent);
         }
     }
 
+    /// Says something that no application sends: one frame, which `write` appends. It keeps to the pace like any other.
+    pub fn say(&mut self, urgent: bool, turn: &mut Turn<'_>, write: impl FnOnce(&mut Vec<u8>)) {
+        if self.pass(urgent, turn.now) {
+            write(turn.out);
+        } else {
+            let mut frame = Vec::new();
+            write(&mut frame);
+            self.hold(frame, urgent);
+        }
+    }
+
     /// Appends the held frame that may go out now, if there is one.
     pub fn release(&mut self, now: Moment, out: &mut Vec<u8>) {
-        if let Some(frame) = self.pacer().and_then(|pacer| pacer.release(now)) {
+        if let Some(frame) = self.pacer_mut().and_then(|pacer| pacer.release(now)) {
             out.extend_from_slice(&frame);
         }
     }
@@ -426,7 +432,7 @@ impl Session {
                     return Some(Event::Message(message));
                 }
                 Ok(Some(Item::Ping(payload))) => {
-                    self.write_paced(turn, |out| frame::write_frame(out, Opcode::Pong, &payload));
+                    self.say(false, turn, |out| frame::write_frame(out, Opcode::Pong, &payload));
                 }
                 Ok(Some(Item::Pong)) => {}
                 Ok(Some(Item::Close(code, reason))) => {
@@ -443,7 +449,7 @@ impl Session {
         if open {
             match code {
                 Some(code) => self.write_close(code, "", turn),
-                None => self.write_paced(turn, |out| frame::write_frame(out, Opcode::Close, b"")),
+                None => self.say(false, turn, |out| frame::write_frame(out, Opcode::Close, b"")),
             }
         }
         self.linger(turn);
@@ -461,18 +467,15 @@ impl Session {
     }
 
     fn write_close(&mut self, code: CloseCode, why: &str, turn: &mut Turn<'_>) {
-        self.write_paced(turn, |out| frame::write_close(out, code, why));
+        self.say(false, turn, |out| frame::write_close(out, code, why));
     }
 
-    /// A frame of the session's own: for a script that is paced it goes behind those that are held.
-    fn write_paced(&mut self, turn: &mut Turn<'_>, write: impl FnOnce(&mut Vec<u8>)) {
-        if self.pass(false, turn.now) {
-            write(turn.out);
-        } else {
-            let mut frame = Vec::new();
-            write(&mut frame);
-            self.hold(frame, false);
-        }
+    fn pacer(&self) -> Option<&Pacer> {
+        self.extra.as_ref()?.pacer.as_ref()
+    }
+
+    fn pacer_mut(&mut self) -> Option<&mut Pacer> {
+        self.extra.as_mut()?.pacer.as_mut()
     }
 
     fn linger(&mut self, turn: &mut Turn<'_>) {
