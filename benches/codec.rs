@@ -10,6 +10,7 @@ use std::io::{self, IoSlice};
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::rc::Rc;
+use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use rustix::rand::{GetRandomFlags, getrandom};
@@ -166,7 +167,7 @@ impl World {
     fn connect(&mut self, path: &str, further: &str) -> Client {
         let wire = Wire::default();
         let peer = (Ipv4Addr::LOCALHOST, 5000).into();
-        let slot = self.hub.open(wire.clone(), peer, Moment::START).expect("a wire can be watched");
+        let slot = self.hub.open(wire.clone(), peer, Duration::ZERO, Moment::START);
         let mut client = Client { wire, slot, uuid: String::new() };
         let request = format!(
             "GET {path} HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\

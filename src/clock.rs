@@ -34,6 +34,13 @@ impl Moment {
         Self(self.0.saturating_add(millis))
     }
 
+    /// The moment `wait` before this one. Never stays never, and there is nothing before the start.
+    #[must_use]
+    pub fn before(self, wait: Duration) -> Self {
+        let millis = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        if self == Self::NEVER { self } else { Self(self.0.saturating_sub(millis)) }
+    }
+
     /// The deadline that a setting of `wait` gives: [`Moment::NEVER`] where it is zero.
     #[must_use]
     pub fn limit(self, wait: Duration) -> Self {
@@ -61,6 +68,7 @@ mod tests {
     #[test]
     fn never_stays_never() {
         assert_eq!(Moment::NEVER.after(Duration::from_secs(1)), Moment::NEVER);
+        assert_eq!(Moment::NEVER.before(Duration::from_secs(1)), Moment::NEVER);
         assert_eq!(Moment::NEVER.until(Moment::START), Duration::ZERO);
     }
 }

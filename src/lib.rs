@@ -59,6 +59,9 @@
 //!   before this turn gets nothing more and is closed with 1013, and whoever sent is told that it was not delivered.
 //! - **Reading and events**: sockets are registered edge-triggered. A read shorter than the buffer has emptied the socket,
 //!   so there is no second read for would-block; where the poll has announced the peer's end, there is.
+//! - **Accepting** is put off by the kernel until a client has sent something, or a second has passed
+//!   (`TCP_DEFER_ACCEPT`), so that its request is read as it is accepted. A silent client is the kernel's for that second,
+//!   counts for nothing, and is forgotten without a word when the server stops; the second is part of `handshakeTimeout`.
 //! - **Errors**: nothing a peer sends is an `Err` at the loop; it becomes output and an [`proto::session::End`]. What
 //!   ends the process: an address that can't be listened on, a wrong configuration, the poll itself.
 //!

@@ -178,6 +178,15 @@ fn fragments_are_held_to_the_limit() {
 }
 
 #[test]
+fn a_client_may_take_its_time_to_begin() {
+    let server = Server::start("");
+    let client = Client::connect(server.address());
+    // Longer than the kernel keeps a silent client to itself.
+    thread::sleep(Duration::from_millis(1300));
+    client.upgraded("/echo", "").leave();
+}
+
+#[test]
 fn a_request_head_has_its_time_and_no_more() {
     let server = Server::start("[limits]\nhandshakeTimeout = 1\n");
     let address = server.address();

@@ -81,6 +81,8 @@ fn term_and_int_let_the_clients_go_and_stop() {
         let mut server = Server::start("");
         let address = server.address();
         let mut idle = Client::connect(address);
+        idle.send(b"GET /icon.svg HTTP/1.1\r\nHost: a\r\n\r\n");
+        idle.response();
         let mut halfway = Client::connect(address);
         halfway.send(b"GET / HTTP/1.1\r\n");
         let (mut browser, _) = Client::browser(&server, "/");

@@ -13,6 +13,7 @@ use std::io::{self, IoSlice};
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::rc::Rc;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use websock::app::handler_names;
@@ -200,10 +201,8 @@ impl World {
         let room = [50, 500, 5_000, 1_000_000][self.random.below(4)];
         let quiet_until = (role == Role::OldScript && room > 100_000).then_some(0);
         let wire = Rc::new(RefCell::new(Wire { room, quiet_until, ..Wire::default() }));
-        let slot = self
-            .hub
-            .open(End(Rc::clone(&wire)), (Ipv4Addr::LOCALHOST, 5000).into(), self.moment())
-            .expect("a wire can be watched");
+        let slot =
+            self.hub.open(End(Rc::clone(&wire)), (Ipv4Addr::LOCALHOST, 5000).into(), Duration::ZERO, self.moment());
         let path = ["/", "/web", "/php"][self.random.below(3)];
         let further = match role {
             Role::Browser => "",

@@ -15,7 +15,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use log::{debug, info, warn};
+use log::{debug, error, info, warn};
 use slab::Slab;
 
 use super::connection::Connection;
@@ -164,17 +164,23 @@ impl<S: Socket> Hub<S> {
         self.timers.next()
     }
 
-    /// Takes in a connection. Its slot is what [`Hub::ready`] is to be told.
-    pub fn open(&mut self, socket: S, peer: SocketAddr, now: Moment) -> io::Result<usize> {
+    /// Takes in a connection and reads what it has sent so far: its request, as a rule. `deferred`: where that is not the
+    /// case, how long ago it connected. Gives its slot, which is what [`Hub::ready`] is to be told.
+    pub fn open(&mut self, socket: S, peer: SocketAddr, deferred: Duration, now: Moment) -> usize {
         self.serial = self.serial.wrapping_add(1);
         let session = Session::new(now, &self.limits);
-        let mut connection = Connection::new(socket, session, self.serial, Address::from(peer));
-        let entry = self.connections.vacant_entry();
-        let slot = entry.key();
-        connection.socket.watch(&self.poll, slot, false, true)?;
-        entry.insert(connection);
-        self.mark(slot);
-        Ok(slot)
+        let slot = self.connections.insert(Connection::new(socket, session, self.serial, Address::from(peer)));
+        let silent = !self.read(slot, now);
+        let connection = &mut self.connections[slot];
+        if silent {
+            connection.session.deferred(deferred);
+        }
+        // Not before the read: the poll would tell of what has been read by then.
+        if let Err(error) = connection.socket.watch(&self.poll, slot, false, true) {
+            error!("- {peer} - can't be watched: {error}");
+            self.lose(slot, &error);
+        }
+        slot
     }
 
     /// The poll says that a connection is readable or writable. `ended`: its peer has ended its side, or it is broken.
@@ -277,8 +283,9 @@ impl<S: Socket> Hub<S> {
 
     // --- Reading ----------------------------------------------------------------------------------------------------
 
-    /// Reads once, or until its end where the peer has ended its side, and acts on what came.
-    fn read(&mut self, slot: usize, now: Moment) {
+    /// Reads once, or until its end where the peer has ended its side, and acts on what came. `false`: nothing did.
+    fn read(&mut self, slot: usize, now: Moment) -> bool {
+        let mut came = false;
         self.mark(slot);
         // The buffer leaves the hub while its contents are looked at, so that the rest of the hub can be used.
         let mut buffer = std::mem::take(&mut self.buffer);
@@ -304,6 +311,7 @@ impl<S: Socket> Hub<S> {
                     break;
                 }
             };
+            came = true;
             connection.session.heard();
             self.process(slot, &mut buffer[READ_OFFSET..READ_OFFSET + read], now);
             if read == READ {
@@ -322,6 +330,7 @@ impl<S: Socket> Hub<S> {
             }
         }
         self.buffer = buffer;
+        came
     }
 
     fn process(&mut self, slot: usize, bytes: &mut [u8], now: Moment) {

@@ -11,5 +11,6 @@ pub mod socket;
 mod backlog;
 mod connection;
 mod delivery;
+mod listener;
 mod outgoing;
 mod timers;

@@ -4,32 +4,23 @@
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use log::{error, info, warn};
-use mio::net::{TcpListener, TcpStream};
+use log::{info, warn};
+use mio::net::TcpStream;
 use mio::{Events, Interest, Poll, Token};
-use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 
 use super::hub::Hub;
+use super::listener::{DEFERRED, Listener};
 use crate::clock::Moment;
 use crate::config::Config;
 use crate::id::ClientIds;
 
 /// Events taken from one poll.
 const EVENTS: usize = 1024;
-
-/// Connections accepted from one listener in one turn.
-const ACCEPTS: usize = 64;
-
-/// Connections that the kernel keeps for a listener while we are busy.
-const QUEUE: i32 = 4096;
-
-/// How long accepting pauses when descriptors have run out.
-const PAUSE: Duration = Duration::from_millis(100);
 
 /// Descriptors kept for everything that isn't a client.
 const RESERVED: usize = 64;
@@ -86,55 +77,18 @@ enum Phase {
     Draining(Moment),
 }
 
-struct Listener {
-    socket: TcpListener,
-    address: SocketAddr,
-    /// There may be connections that no event will tell of.
-    pending: bool,
-    /// Descriptors have run out: nothing is accepted before then.
-    paused: Option<Moment>,
-}
-
 impl Server {
     /// Listens on every address that the configuration names. Port 0 lets the kernel choose: see [`Server::addresses`].
     pub fn bind(mut config: Config) -> Result<Self, StartError> {
         let poll = Poll::new().map_err(StartError::Loop)?;
         let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(StartError::Loop)?;
         poll.registry().register(&mut signals, SIGNALS, Interest::READABLE).map_err(StartError::Loop)?;
-        let mut addresses = Vec::new();
-        for listen in &config.listen {
-            let resolved = listen.resolve().map_err(|error| StartError::Listen(listen.to_string(), error))?;
-            addresses.extend(resolved.into_iter().filter(|address| !addresses.contains(address)).collect::<Vec<_>>());
-        }
-        let mut listeners = Vec::new();
-        let mut failed = None;
-        for (index, address) in addresses.iter().enumerate() {
-            // `[::]` takes IPv4 as well, unless that is listened on by itself.
-            let only_v6 = addresses.iter().any(|other| other.is_ipv4() && other.port() == address.port());
-            match listen(*address, only_v6) {
-                Ok(mut socket) => {
-                    let address = socket.local_addr().map_err(StartError::Loop)?;
-                    let token = Token(FIRST_LISTENER + index);
-                    poll.registry().register(&mut socket, token, Interest::READABLE).map_err(StartError::Loop)?;
-                    listeners.push(Listener { socket, address, pending: true, paused: None });
-                }
-                // A machine without IPv6 resolves localhost to ::1 all the same.
-                Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable && addresses.len() > 1 => {
-                    warn!("can't listen on {address}: {error}");
-                    failed = Some((address, error));
-                }
-                Err(error) => return Err(StartError::Listen(address.to_string(), error)),
-            }
-        }
-        if let (true, Some((address, error))) = (listeners.is_empty(), failed) {
-            return Err(StartError::Listen(address.to_string(), error));
+        let mut listeners = Listener::bind(&config.listen)?;
+        for (index, listener) in listeners.iter_mut().enumerate() {
+            listener.register(poll.registry(), Token(FIRST_LISTENER + index)).map_err(StartError::Loop)?;
         }
         config.limits.max_clients = most_clients(config.limits.max_clients);
-        let listening: Vec<IpAddr> = listeners
-            .iter()
-            .map(|listener| listener.address.ip().to_canonical())
-            .filter(|ip| !ip.is_unspecified())
-            .collect();
+        let listening = listeners.iter().filter_map(Listener::ip).collect();
         let registry = poll.registry().try_clone().map_err(StartError::Loop)?;
         let drain_timeout = config.limits.drain_timeout;
         Ok(Self {
@@ -150,13 +104,13 @@ impl Server {
 
     /// The addresses that are listened on.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.listeners.iter().map(|listener| listener.address).collect()
+        self.listeners.iter().map(Listener::address).collect()
     }
 
     /// Runs until it is told to stop.
     pub fn run(mut self, host: &mut impl Host) -> io::Result<()> {
         for listener in &self.listeners {
-            info!("listening on ws://{}", listener.address);
+            info!("listening on ws://{}", listener.address());
         }
         let mut events = Events::with_capacity(EVENTS);
         loop {
@@ -177,7 +131,7 @@ impl Server {
                     }
                     Token(token) if token >= FIRST_LISTENER => {
                         if let Some(listener) = self.listeners.get_mut(token - FIRST_LISTENER) {
-                            listener.pending = true;
+                            listener.ready();
                         }
                     }
                     Token(slot) => {
@@ -205,13 +159,12 @@ impl Server {
 
     /// How long the poll may sleep.
     fn timeout(&self) -> Option<Duration> {
-        let accepting = self.listeners.iter().any(|listener| listener.pending && listener.paused.is_none());
-        if self.hub.has_unread() || accepting {
+        if self.hub.has_unread() || self.listeners.iter().any(Listener::has_more) {
             return Some(Duration::ZERO);
         }
         let mut deadline = self.hub.deadline();
         for listener in &self.listeners {
-            deadline = deadline.min(listener.paused.unwrap_or(Moment::NEVER));
+            deadline = deadline.min(listener.deadline());
         }
         if let Phase::Draining(until) = self.phase {
             deadline = deadline.min(until);
@@ -246,32 +199,9 @@ impl Server {
 
     fn accept(&mut self, now: Moment) {
         for listener in &mut self.listeners {
-            if listener.paused.is_some_and(|until| until <= now) {
-                listener.paused = None;
-            }
-            if !listener.pending || listener.paused.is_some() {
-                continue;
-            }
-            for _ in 0..ACCEPTS {
-                match listener.socket.accept() {
-                    Ok((stream, peer)) => {
-                        if let Err(error) = self.hub.open(stream, peer, now) {
-                            error!("- {peer} - can't be watched: {error}");
-                        }
-                    }
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                        listener.pending = false;
-                        break;
-                    }
-                    // The peer has gone before it was accepted; the next one may be fine.
-                    Err(error) if is_of_one_connection(&error) => {}
-                    Err(error) => {
-                        warn!("accepting on {} pauses: {error}", listener.address);
-                        listener.paused = Some(now.after(PAUSE));
-                        break;
-                    }
-                }
-            }
+            listener.accept(now, |stream, peer| {
+                self.hub.open(stream, peer, DEFERRED, now);
+            });
         }
     }
 }
@@ -280,29 +210,6 @@ impl fmt::Debug for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Server").field("addresses", &self.addresses()).field("hub", &self.hub).finish()
     }
-}
-
-/// A listening socket. What is set on it, its connections inherit.
-fn listen(address: SocketAddr, only_v6: bool) -> io::Result<TcpListener> {
-    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, Some(ipproto::TCP))?;
-    // A server that is started anew must not wait for the connections of the old one to be forgotten.
-    sockopt::set_socket_reuseaddr(&socket, true)?;
-    // What is written is written at the end of a turn, whole: waiting for more would only delay it.
-    sockopt::set_tcp_nodelay(&socket, true)?;
-    if address.is_ipv6() {
-        sockopt::set_ipv6_v6only(&socket, only_v6)?;
-    }
-    rustix::net::bind(&socket, &address)?;
-    rustix::net::listen(&socket, QUEUE)?;
-    Ok(TcpListener::from_std(socket.into()))
-}
-
-/// Errors of accept(2) that say nothing about the listener.
-fn is_of_one_connection(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionAborted, ConnectionReset, Interrupted, PermissionDenied, TimedOut};
-    matches!(error.kind(), ConnectionAborted | ConnectionReset | Interrupted | PermissionDenied | TimedOut)
 }
 
 /// How many clients there may be: as many as asked for, and no more than there are descriptors for. The soft limit is

@@ -170,6 +170,11 @@ impl Session {
         }
     }
 
+    /// It was connected for `wait` before it was accepted: the time that its first request head has is shorter by that.
+    pub fn deferred(&mut self, wait: Duration) {
+        self.due = self.due.before(wait);
+    }
+
     /// Whether it is a WebSocket that messages may be sent to.
     pub fn is_open(&self) -> bool {
         self.state == State::Open

@@ -19,6 +19,7 @@ use std::cell::{Cell, RefCell};
 use std::net::Ipv4Addr;
 use std::path::Path;
 use std::rc::Rc;
+use std::time::Duration;
 
 use websock::app::handler_names;
 use websock::clock::Moment;
@@ -102,7 +103,7 @@ impl World {
     fn connect(&mut self, role: Role) {
         let wire = Rc::new(RefCell::new(Wire::default()));
         let peer = (Ipv4Addr::LOCALHOST, 5000).into();
-        let slot = self.hub.open(ServerEnd(Rc::clone(&wire)), peer, self.now).expect("a wire can be watched");
+        let slot = self.hub.open(ServerEnd(Rc::clone(&wire)), peer, Duration::ZERO, self.now);
         wire.borrow_mut().to_server.extend(role.request().as_bytes());
         self.clients.push(Client::new(role, wire, slot));
         self.turn(self.clients.len() - 1);
