@@ -232,18 +232,12 @@ impl<'a> Request<'a> {
         let codings = self.all("transfer-encoding").count();
         let mut lengths = self.list("content-length");
         match (codings, lengths.next()) {
-            (0, None | Some("0")) => match lengths.next() {
-                None | Some("0") => Ok(()),
-                Some(_) => Err(Refusal::new(400, "several Content-Length values")),
-            },
+            (0, None) => Ok(()),
             (0, Some(length)) => {
-                if length.is_empty()
-                    || !length.bytes().all(|byte| byte.is_ascii_digit())
-                    || lengths.any(|l| l != length)
-                {
+                if !length.bytes().all(|byte| byte.is_ascii_digit()) || lengths.any(|other| other != length) {
                     return Err(Refusal::new(400, "the Content-Length is not one number"));
                 }
-                self.refuse_body()
+                if length.bytes().all(|byte| byte == b'0') { Ok(()) } else { self.refuse_body() }
             }
             (_, Some(_)) => Err(Refusal::new(400, "both Transfer-Encoding and Content-Length")),
             (1, None) if self.list("transfer-encoding").eq(["chunked"]) => self.refuse_body(),
@@ -467,7 +461,10 @@ mod tests {
             ("Host: a\r\nContent-Length: 0", 200),
             ("Host: a\r\nContent-Length: 3", 400),
             ("Host: a\r\nContent-Length: -1", 400),
+            ("Host: a\r\nContent-Length: 0, 0", 200),
             ("Host: a\r\nContent-Length: 0, 5", 400),
+            ("Host: a\r\nContent-Length: 0, 0, 5", 400),
+            ("Host: a\r\nContent-Length: 0, 0, 0)", 400),
             ("Host: a\r\nContent-Length: 0\r\nContent-Length: 7", 400),
             ("Host: a\r\nContent-Length: 0\r\nTransfer-Encoding: chunked", 400),
             ("Host: a\r\nTransfer-Encoding: chunked", 400),
