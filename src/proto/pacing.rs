@@ -20,16 +20,18 @@ pub struct Pacer {
     gap: Duration,
     /// Greeting and acknowledgements.
     urgent: VecDeque<Vec<u8>>,
+    /// The answer to the latest ping, the only one that need be answered (RFC 6455, section 5.5.3).
+    pong: Option<Vec<u8>>,
     /// Everything else.
     others: VecDeque<Vec<u8>>,
-    /// Bytes in both.
+    /// Bytes in all of them.
     held: usize,
 }
 
 impl Pacer {
     /// The first frame goes `greeting` after `now`, when the `101` is written; the others a `gap` after another.
     pub fn new(now: Moment, greeting: Duration, gap: Duration) -> Self {
-        Self { clear: now.after(greeting), gap, urgent: VecDeque::new(), others: VecDeque::new(), held: 0 }
+        Self { clear: now.after(greeting), gap, urgent: VecDeque::new(), pong: None, others: VecDeque::new(), held: 0 }
     }
 
     /// The script has sent something: it has read what was sent to it.
@@ -39,7 +41,7 @@ impl Pacer {
 
     /// Whether a frame may go at once. If so it counts as on its way; if not it is to be [held](Self::hold).
     pub fn pass(&mut self, urgent: bool, now: Moment) -> bool {
-        let first = self.urgent.is_empty() && (urgent || self.others.is_empty());
+        let first = self.urgent.is_empty() && (urgent || (self.pong.is_none() && self.others.is_empty()));
         if first && self.clear <= now {
             self.clear = now.after(self.gap);
             return true;
@@ -53,12 +55,20 @@ impl Pacer {
         if urgent { &mut self.urgent } else { &mut self.others }.push_back(frame);
     }
 
+    /// Keeps the answer to a ping until it may go, in place of one to an earlier ping.
+    pub fn hold_pong(&mut self, frame: Vec<u8>) {
+        self.held += frame.len();
+        if let Some(earlier) = self.pong.replace(frame) {
+            self.held -= earlier.len();
+        }
+    }
+
     /// The held frame that may go now, if any; it counts as on its way.
     pub fn release(&mut self, now: Moment) -> Option<Vec<u8>> {
         if self.clear > now {
             return None;
         }
-        let frame = self.urgent.pop_front().or_else(|| self.others.pop_front())?;
+        let frame = self.urgent.pop_front().or_else(|| self.pong.take()).or_else(|| self.others.pop_front())?;
         self.held -= frame.len();
         self.clear = now.after(self.gap);
         Some(frame)
@@ -66,7 +76,8 @@ impl Pacer {
 
     /// When the next held frame may go: [`Moment::NEVER`] while none is held.
     pub fn due(&self) -> Moment {
-        if self.urgent.is_empty() && self.others.is_empty() { Moment::NEVER } else { self.clear }
+        let empty = self.urgent.is_empty() && self.pong.is_none() && self.others.is_empty();
+        if empty { Moment::NEVER } else { self.clear }
     }
 
     /// Bytes held.
@@ -102,6 +113,26 @@ mod tests {
         assert_eq!(pacer.release(at(50)), Some(b"one".to_vec()));
         assert_eq!(pacer.release(at(70)), Some(b"two".to_vec()));
         assert_eq!((pacer.due(), pacer.held()), (Moment::NEVER, 0));
+    }
+
+    #[test]
+    fn of_many_pings_the_latest_is_answered() {
+        let mut pacer = pacer();
+        pacer.hold(b"ready".to_vec(), true);
+        pacer.hold(b"text".to_vec(), false);
+        for number in 0..100 {
+            pacer.hold_pong(vec![number; 10]);
+        }
+        assert_eq!(pacer.held(), 19);
+        assert_eq!(pacer.release(at(30)), Some(b"ready".to_vec()));
+        assert_eq!(pacer.release(at(50)), Some(vec![99; 10]));
+        assert!(!pacer.pass(false, at(70)), "a text waits");
+        assert_eq!(pacer.release(at(70)), Some(b"text".to_vec()));
+        assert_eq!((pacer.due(), pacer.held()), (Moment::NEVER, 0));
+        pacer.hold_pong(Vec::new());
+        assert_eq!(pacer.due(), at(90));
+        assert!(!pacer.pass(false, at(90)), "what came first goes first");
+        assert!(pacer.pass(true, at(90)), "but for what is urgent");
     }
 
     #[test]

@@ -436,15 +436,23 @@ impl Session {
                     }
                     return Some(Event::Message(message));
                 }
-                Ok(Some(Item::Ping(payload))) => {
-                    self.say(false, turn, |out| frame::write_frame(out, Opcode::Pong, &payload));
-                }
+                Ok(Some(Item::Ping(payload))) => self.pong(&payload, turn),
                 Ok(Some(Item::Pong)) => {}
                 Ok(Some(Item::Close(code, reason))) => {
                     return self.closed_by_peer(code, reason, turn).map(Event::Closed);
                 }
                 Err(fault) => return self.fail(fault.close_code(), fault.why(), turn).map(Event::Closed),
             }
+        }
+    }
+
+    fn pong(&mut self, payload: &[u8], turn: &mut Turn<'_>) {
+        if self.pass(false, turn.now) {
+            frame::write_frame(turn.out, Opcode::Pong, payload);
+        } else if let Some(pacer) = self.pacer_mut() {
+            let mut frame = Vec::new();
+            frame::write_frame(&mut frame, Opcode::Pong, payload);
+            pacer.hold_pong(frame);
         }
     }
 
