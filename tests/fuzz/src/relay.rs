@@ -123,7 +123,7 @@ impl World {
         }
         if *who == b'w' {
             let millis = std::str::from_utf8(&line[1..]).ok().and_then(|digits| digits.parse::<u16>().ok());
-            self.now = self.now.after(std::time::Duration::from_millis(millis.unwrap_or_default().into()));
+            self.now = self.now.after(Duration::from_millis(millis.unwrap_or_default().into()));
             self.rest();
             return;
         }
