@@ -16,6 +16,7 @@ mod network;
 mod origin;
 mod read;
 mod report;
+mod save_path;
 #[cfg(test)]
 mod tests;
 mod values;
@@ -28,6 +29,7 @@ pub use address::ListenAddress;
 pub use network::AddressRange;
 pub use origin::OriginPattern;
 pub use report::{ConfigError, Mismatch, Notice, Place};
+pub use save_path::SavePath;
 pub(crate) use values::boolean;
 
 /// Everything that can be set. `Config::default()` is what an empty file gives.
@@ -153,12 +155,14 @@ impl fmt::Debug for Api {
 pub struct SessionLogin {
     /// Whether a session is asked for at all.
     pub require: bool,
-    /// PHP's `session.save_path`, where the `sess_*` files are: `ssp`.
-    pub save_path: Option<PathBuf>,
+    /// PHP's `session.save_path`, where the `sess_*` files are: `ssp`. Set where a session is required.
+    pub save_path: Option<SavePath>,
     /// The cookie that carries the session's id.
     pub cookie_name: String,
-    /// The session variable that must be true; empty: none is named.
+    /// The session variable that must be true, as PHP's `if` takes it; empty: none is named.
     pub key: String,
+    /// The session variable that says who is logged in; empty: that isn't known.
+    pub user: String,
 }
 
 /// `[deflate]`.
@@ -283,7 +287,13 @@ impl Default for Script {
 
 impl Default for SessionLogin {
     fn default() -> Self {
-        Self { require: false, save_path: None, cookie_name: "PHPSESSID".to_owned(), key: String::new() }
+        Self {
+            require: false,
+            save_path: None,
+            cookie_name: "PHPSESSID".to_owned(),
+            key: String::new(),
+            user: String::new(),
+        }
     }
 }
 

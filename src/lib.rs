@@ -17,7 +17,7 @@
 //! connection; its contract of driving stands at its top), below it [`proto::http`], [`proto::handshake`],
 //! [`proto::reader`], [`proto::frame`], [`proto::message`], [`proto::pacing`]; [`app`] (what an application is; the table
 //! of them), [`app::registry`], [`app::outbox`], [`app::gate`] (who may come in), `app/relay.rs`; [`net::hub`] (a turn),
-//! [`net::server`] (the poll around it); [`config`], [`cli`], [`logging`], [`send`] beside them.
+//! [`net::server`] (the poll around it); [`config`], [`cli`], [`logging`], [`login`] (PHP sessions), [`send`] beside them.
 //!
 //! # One message, straight through
 //!
@@ -103,6 +103,7 @@ pub mod clock;
 pub mod config;
 pub mod id;
 pub mod logging;
+pub mod login;
 pub mod net;
 pub mod proto;
 pub mod send;

@@ -10,6 +10,7 @@ use websock::app::handler_names;
 use websock::cli::{self, Command, LoadError, SendArgs, ServeArgs};
 use websock::config::{Config, Notice};
 use websock::logging::{self, LogHandle};
+use websock::login;
 use websock::net::server::{Host, Server};
 use websock::send;
 
@@ -61,6 +62,7 @@ fn serve(args: &ServeArgs) -> ExitCode {
     for notice in notices {
         warn!("{notice}");
     }
+    warn_of_login(&config);
     let pid_file = config.pid_file.clone();
     let server = match Server::bind(config) {
         Ok(server) => server,
@@ -99,6 +101,7 @@ impl Host for Program<'_> {
                 for notice in notices {
                     warn!("{notice}");
                 }
+                warn_of_login(&config);
                 Some(config)
             }
             Err(problems) => {
@@ -109,6 +112,13 @@ impl Host for Program<'_> {
                 None
             }
         }
+    }
+}
+
+/// The folder of the sessions may come later than the server, so that it isn't there ends nothing.
+fn warn_of_login(config: &Config) {
+    if let Some(problem) = login::problem(&config.session_login) {
+        warn!("{problem}");
     }
 }
 
@@ -151,6 +161,13 @@ fn check(args: &ServeArgs) -> ExitCode {
     }
     for row in &config.resources {
         println!("serves {} with {}", row.path, row.handler);
+    }
+    let login = &config.session_login;
+    if let Some(path) = login.save_path.as_ref().filter(|_| login.require) {
+        println!("lets in browsers whose session in {} has a true {}", path.folder.display(), login.key);
+    }
+    if let Some(problem) = login::problem(login) {
+        println!("notice: {problem}");
     }
     match &config.log_file {
         Some(file) => println!("logs to {}{}", file.display(), if config.console { " and the console" } else { "" }),

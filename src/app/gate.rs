@@ -9,7 +9,8 @@ use std::net::IpAddr;
 use super::Routes;
 use super::pages::{self, Page};
 use super::registry::{ApplicationId, ClientKind, Registry, ResourceId};
-use crate::config::{Access, AddressRange, Deflate};
+use crate::config::{Access, AddressRange, Deflate, SessionLogin};
+use crate::login;
 use crate::proto::deflate::Agreement;
 use crate::proto::handshake::{self, Key};
 use crate::proto::http::{Refusal, Request};
@@ -22,6 +23,8 @@ const MAX_IDENT: usize = 256;
 pub struct Gate<'a> {
     /// `[access]`.
     pub access: &'a Access,
+    /// `[jsauth]`.
+    pub login: &'a SessionLogin,
     /// The addresses listened on, wildcards left out: they are on the allow list as well.
     pub listening: &'a [IpAddr],
     /// Which paths there are.
@@ -56,6 +59,8 @@ pub struct Upgrade<'r> {
     pub kind: ClientKind,
     /// The name it gave itself; empty for none.
     pub ident: &'r str,
+    /// Who is logged in by the session of its cookie, as far as that is asked for.
+    pub user: Option<Box<str>>,
     /// Where it comes from.
     pub ip: IpAddr,
     /// The subprotocol agreed on.
@@ -130,11 +135,19 @@ impl Gate<'_> {
         let spoken = self.routes.application(resource.1).subprotocols();
         let subprotocol =
             request.list("sec-websocket-protocol").find_map(|offer| spoken.iter().find(|s| **s == offer)).copied();
+        // Last, since it reads a file, and before a limit is told of: that takes an upgrade.
+        let user = match kind {
+            ClientKind::Browser => {
+                login::check(self.login, request).map_err(|denial| Refusal::new(401, denial.why()))?
+            }
+            ClientKind::Script => None,
+        };
         Ok(Upgrade {
             key,
             resource,
             kind,
             ident,
+            user,
             ip: source.ip,
             subprotocol,
             deflate: if self.deflate.enabled { deflate } else { None },
@@ -228,6 +241,7 @@ mod tests {
         let (routes, clients) = (Routes::new(&config), Registry::new(false, 0));
         let gate = Gate {
             access: &config.access,
+            login: &config.session_login,
             deflate: &config.deflate,
             listening: &["127.0.0.1".parse().unwrap()],
             routes: &routes,
@@ -281,6 +295,20 @@ mod tests {
         assert_eq!(open("", &ours, LOCAL), expect(101, "script \"worker 1\" from 127.0.0.1"));
         let long = format!("Ident: {}\r\n", "x".repeat(MAX_IDENT + 1));
         assert_eq!(open("", &long, LOCAL).0, 400);
+    }
+
+    #[test]
+    fn where_a_session_is_required_browsers_need_one_and_scripts_do_not() {
+        let ini = "[jsauth]\nrequire = true\nssp = /nonexistent/sessions\nkey = ok\n";
+        let no = |why: crate::login::Denial| expect(401, why.why());
+        assert_eq!(open(ini, "", LOCAL), no(crate::login::Denial::NoCookie));
+        assert_eq!(open(ini, "Cookie: PHPSESSID=../x\r\n", LOCAL), no(crate::login::Denial::NoId));
+        assert_eq!(open(ini, "Cookie: PHPSESSID=x\r\n", FAR), no(crate::login::Denial::NoFolder));
+        assert_eq!(open(ini, "Client-Type: php\r\n", LOCAL).0, 101);
+        assert_eq!(open(ini, "Client-Type: php\r\n", FAR).0, 403, "a session makes nobody a script");
+        assert_eq!(ask(ini, "GET /", "Host: a\r\n", LOCAL).0, 200, "pages are no resource");
+        assert_eq!(ask(ini, "GET /none", UPGRADE, LOCAL).0, 404);
+        assert_eq!(open(&ini.replace("true", "false"), "", FAR).0, 101);
     }
 
     #[test]

@@ -108,14 +108,23 @@ pub struct Client {
     pub application: ApplicationId,
     /// Browser or script.
     pub kind: ClientKind,
-    /// The name by which others may address it. Boxed twice, since few have one and all would pay for the length.
-    ident: Option<Box<Box<str>>>,
+    /// Boxed together, since few have any and all would pay for the lengths.
+    names: Option<Box<Names>>,
     /// More output waits for it than `maxBacklog` allows: nothing further can be handed to it.
     full: bool,
 }
 
+/// What a client goes by besides its UUID; empty: nothing.
+#[derive(Debug, Default)]
+struct Names {
+    /// The name by which others may address it.
+    ident: Box<str>,
+    /// Who is logged in there.
+    user: Box<str>,
+}
+
 impl Client {
-    /// A client that has just come.
+    /// A client that has just come. Nobody is known to be logged in there.
     pub fn new(
         id: ClientId,
         key: ConnectionKey,
@@ -124,13 +133,25 @@ impl Client {
         kind: ClientKind,
         ident: &str,
     ) -> Self {
-        let ident = (!ident.is_empty()).then(|| Box::new(ident.into()));
-        Self { id, key, address, resource, application, kind, ident, full: false }
+        let names = (!ident.is_empty()).then(|| Box::new(Names { ident: ident.into(), ..Names::default() }));
+        Self { id, key, address, resource, application, kind, names, full: false }
     }
 
     /// The name by which others may address it; `None` where it gave none, or an empty one.
     pub fn ident(&self) -> Option<&str> {
-        self.ident.as_deref().map(|ident| &**ident)
+        self.names.as_ref().map(|names| &*names.ident).filter(|ident| !ident.is_empty())
+    }
+
+    /// This client, with the user who is logged in there.
+    #[must_use]
+    pub fn with_user(mut self, user: Box<str>) -> Self {
+        self.names.get_or_insert_default().user = user;
+        self
+    }
+
+    /// Who is logged in there, by the session variable that `[jsauth] user` names; `None` where that is not known.
+    pub fn user(&self) -> Option<&str> {
+        self.names.as_ref().map(|names| &*names.user).filter(|user| !user.is_empty())
     }
 
     /// Whether messages can still be handed to it.
@@ -338,6 +359,22 @@ mod tests {
         assert_eq!(registry.count_from(ip), 0);
         registry.count_addresses(true);
         assert_eq!(registry.count_from(ip), 1, "those who are here already count");
+    }
+
+    #[test]
+    fn a_client_may_have_an_ident_and_a_user_and_pays_for_neither_where_it_has_none() {
+        let names = |client: &Client| (client.ident().map(str::to_owned), client.user().map(str::to_owned));
+        let plain = || client(0, 1, None, ClientKind::Browser);
+        assert_eq!(names(&plain()), (None, None));
+        assert!(plain().names.is_none());
+        assert_eq!(names(&plain().with_user("kim".into())), (None, Some("kim".to_owned())));
+        let both = client(0, 1, Some("tab"), ClientKind::Browser).with_user("kim".into());
+        assert_eq!(names(&both), (Some("tab".to_owned()), Some("kim".to_owned())));
+        let mut registry = Registry::new(false, 0);
+        add(&mut registry, plain().with_user("kim".into()));
+        assert!(registry.by_ident.is_empty(), "a user is no ident");
+        #[cfg(target_pointer_width = "64")]
+        assert_eq!(size_of::<Client>(), 56, "what every client costs");
     }
 
     #[test]

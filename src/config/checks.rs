@@ -72,14 +72,6 @@ const UNBUILT: &[Unbuilt] = &[
         },
     },
     Unbuilt {
-        feature: "PHP session login",
-        section: Some("jsauth"),
-        asked: |config| {
-            let on = config.session_login.require;
-            on.then(|| ("require", "true".to_owned())).into_iter().collect()
-        },
-    },
-    Unbuilt {
         feature: "the ZeroMQ queue",
         section: Some("zmq"),
         asked: |config| {

@@ -5,6 +5,7 @@
 
 use super::address;
 use super::report::Mismatch;
+use super::save_path;
 use super::values::Value;
 use super::{BrowsersMay, Config};
 
@@ -237,7 +238,7 @@ pub(super) const KEYS: &[Key] = &[
         Ok(())
     }),
     key("jsauth", "ssp", |config, value| {
-        config.session_login.save_path = value.file();
+        config.session_login.save_path = save_path::read(value)?;
         Ok(())
     }),
     key("jsauth", "cookie_name", |config, value| {
@@ -246,6 +247,10 @@ pub(super) const KEYS: &[Key] = &[
     }),
     key("jsauth", "key", |config, value| {
         value.text().clone_into(&mut config.session_login.key);
+        Ok(())
+    }),
+    key("jsauth", "user", |config, value| {
+        value.text().clone_into(&mut config.session_login.user);
         Ok(())
     }),
     key("deflate", "enabled", |config, value| {

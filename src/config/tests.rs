@@ -110,12 +110,13 @@ fn every_key_reaches_its_field() {
     let expected = Script { greeting_delay: Duration::ZERO, frame_gap: Duration::from_secs(10) };
     assert_eq!(script, expected);
 
-    let login = good("[jsauth]\nrequire=0\nssp=/var/s\ncookie_name='SID'\nkey=ok\n").session_login;
+    let login = good("[jsauth]\nrequire=1\nssp=/var/s\ncookie_name='SID'\nkey=ok\nuser=name\n").session_login;
     let expected = SessionLogin {
-        require: false,
-        save_path: Some(PathBuf::from("/var/s")),
+        require: true,
+        save_path: Some(SavePath { folder: PathBuf::from("/var/s"), levels: 0 }),
         cookie_name: "SID".to_owned(),
         key: "ok".to_owned(),
+        user: "name".to_owned(),
     };
     assert_eq!(login, expected);
     let deflate = good("[deflate]\nenabled=yes\nthreshold=0\ncontextTakeover=on\n").deflate;
@@ -160,16 +161,13 @@ fn the_originals_file_with_sections_works() {
                 console = true\ncertFile =\npkFile = \n#\n[jsauth] \nrequire=REQUIRE\nssp=${LOG_FILE}\n\
                 cookie_name = \"PHPSESSID\"\nkey = allowconnect\n#\n[develop]\ndevelopsystem = true ; not in production\n\
                 what follows means nothing to us: ${NOTHING}\n";
-    let (config, notices) = parse(&file.replace("REQUIRE", "false")).unwrap();
+    let (config, notices) = parse(&file.replace("REQUIRE", "true")).unwrap();
     assert_eq!(config.listen[0].to_string(), "ws://localhost:8095");
     assert_eq!(config.log_file, Some(PathBuf::from("D:/Temp/web#sock;.log")));
+    assert!(config.session_login.require);
     assert_eq!(config.session_login.key, "allowconnect");
     let notices: Vec<String> = notices.iter().map(ToString::to_string).collect();
     assert_eq!(notices, ["websock.ini:17: [develop]: ignored, its settings are for the original server"]);
-    assert_eq!(
-        parse(&file.replace("REQUIRE", "true")).unwrap_err(),
-        "websock.ini:12: [jsauth] require: found true, expected it unset: this build does not have PHP session login yet"
-    );
 }
 
 /// Each file with what is printed for it, `websock.ini:` left out.
@@ -349,7 +347,8 @@ fn certificate_and_key_need_each_other() {
 fn a_required_session_needs_to_be_described() {
     let errors = parse("[jsauth]\nrequire = on\nssp = /s\n").unwrap_err();
     assert!(errors.contains("2: [jsauth] require: found no key, expected key to be set where a session is required"));
-    assert_eq!(errors.lines().count(), 2, "{errors}");
+    assert_eq!(errors.lines().count(), 1, "{errors}");
+    assert_eq!(parse("[jsauth]\nrequire = on\ncookie_name =\n").unwrap_err().lines().count(), 3);
 }
 
 #[test]

@@ -384,6 +384,7 @@ impl<S: Socket> Hub<S> {
         let mut room = http::fields();
         let gate = Gate {
             access: &self.config.access,
+            login: &self.config.session_login,
             deflate: &self.config.deflate,
             listening: &self.listening,
             routes: &self.routes,
@@ -426,12 +427,12 @@ impl<S: Socket> Hub<S> {
             }
             Ok((request, Answer::Upgrade(upgrade))) => {
                 let origin = request.first("origin").unwrap_or_default();
-                self.upgrade(slot, &upgrade, origin, now);
+                self.upgrade(slot, upgrade, origin, now);
             }
         }
     }
 
-    fn upgrade(&mut self, slot: usize, upgrade: &Upgrade<'_>, origin: &str, now: Moment) {
+    fn upgrade(&mut self, slot: usize, upgrade: Upgrade<'_>, origin: &str, now: Moment) {
         let script = &self.config.script;
         let terms = Terms {
             browser: upgrade.kind == ClientKind::Browser,
@@ -451,7 +452,7 @@ impl<S: Socket> Hub<S> {
             self.turn_away(slot, why, now);
             return;
         }
-        let client = Client::new(
+        let mut client = Client::new(
             self.ids.draw(),
             self.connections[slot].key(slot),
             address,
@@ -459,8 +460,12 @@ impl<S: Socket> Hub<S> {
             upgrade.kind,
             upgrade.ident,
         );
+        if let Some(user) = upgrade.user {
+            client = client.with_user(user);
+        }
         let ident = client.ident().unwrap_or_default();
-        info!("{} {address} {path} opened by a {}, ident {ident:?}, origin {origin:?}", client.id, client.kind);
+        let user = client.user().map(|user| format!(", user {user:?}")).unwrap_or_default();
+        info!("{} {address} {path} opened by a {}, ident {ident:?}, origin {origin:?}{user}", client.id, client.kind);
         let key = client.key;
         self.registry.insert(client);
         let Some(client) = self.registry.get(key) else { return };

@@ -177,10 +177,12 @@ impl<'a> Request<'a> {
     /// The values of every field called `name` (any case), in order, blanks around them removed; a value that is not
     /// UTF-8 comes out empty.
     pub fn all(&self, name: &'static str) -> impl Iterator<Item = &'a str> + use<'a> {
-        self.fields
-            .iter()
-            .filter(move |field| field.name.eq_ignore_ascii_case(name))
-            .map(|field| std::str::from_utf8(field.value).unwrap_or_default().trim_matches([' ', '\t']))
+        self.bytes(name).map(|value| std::str::from_utf8(value).unwrap_or_default().trim_matches([' ', '\t']))
+    }
+
+    /// The values of every field called `name` (any case), in order and as they came.
+    pub fn bytes(&self, name: &'static str) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        self.fields.iter().filter(move |field| field.name.eq_ignore_ascii_case(name)).map(|field| field.value)
     }
 
     /// The value of the first field called `name`.
@@ -319,6 +321,9 @@ impl Response<'_> {
 pub fn write_refusal(out: &mut Vec<u8>, refusal: Refusal) {
     let fields: &[&str] = match refusal.status {
         405 => &["Allow: GET, HEAD"],
+        // RFC 9110, section 15.5.2 wants a challenge. There is no registered scheme for cookies; a browser that doesn't
+        // know one shows the answer as it is.
+        401 => &["WWW-Authenticate: Cookie realm=\"session\""],
         // RFC 6455, section 4.2.2 and RFC 9110, section 15.5.22.
         426 => &["Upgrade: websocket", "Sec-WebSocket-Version: 13"],
         _ => &[],
@@ -340,6 +345,7 @@ pub const fn reason_phrase(status: u16) -> &'static str {
     match status {
         200 => "OK",
         400 => "Bad Request",
+        401 => "Unauthorized",
         403 => "Forbidden",
         404 => "Not Found",
         405 => "Method Not Allowed",

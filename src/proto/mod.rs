@@ -3,6 +3,7 @@
 //! The rules of this directory: no socket, no clock, no randomness, no application; nothing panics on what a peer
 //! sends, and nothing is reserved on a peer's word.
 
+pub mod cookie;
 pub mod deflate;
 pub mod frame;
 pub mod handshake;

@@ -18,7 +18,7 @@ use std::path::Path;
 use websock::app::gate::{Answer, Gate, Source, Upgrade};
 use websock::app::registry::{ClientKind, Registry};
 use websock::app::{Routes, handler_names};
-use websock::config::{Access, Config, Deflate};
+use websock::config::{Access, Config, Deflate, SessionLogin};
 use websock::proto::handshake;
 use websock::proto::http::{self, HeadScanner, MAX_HEAD, Refusal, Request};
 
@@ -37,6 +37,7 @@ const PEERS: [IpAddr; 2] =
 
 struct Site {
     access: Access,
+    login: SessionLogin,
     deflate: Deflate,
     routes: Routes,
     clients: Registry,
@@ -48,7 +49,13 @@ thread_local! {
         .map(|ini| {
             let made = Config::parse(ini, Path::new("fuzz.ini"), &handler_names(), &|_| None);
             let (config, _) = made.expect("a good file");
-            Site { routes: Routes::new(&config), access: config.access, deflate: config.deflate, clients: Registry::new(false, 0) }
+            Site {
+                routes: Routes::new(&config),
+                access: config.access,
+                login: config.session_login,
+                deflate: config.deflate,
+                clients: Registry::new(false, 0),
+            }
         })
         .collect();
 }
@@ -86,7 +93,7 @@ fn scan_in_pieces(data: &[u8], most: usize) -> Result<Option<usize>, Refusal> {
 }
 
 fn ask(site: &Site, request: &Request<'_>) {
-    let Site { access, deflate, routes, clients } = site;
+    let Site { access, login, deflate, routes, clients } = site;
     assert!(request.path.starts_with('/') && !request.path.contains(['?', '#']), "path {:?}", request.path);
     assert!(!request.path.chars().any(char::is_control), "control character in the path {:?}", request.path);
     request.keeps_alive();
@@ -97,7 +104,7 @@ fn ask(site: &Site, request: &Request<'_>) {
         assert!(request.list("content-length").all(|length| length.bytes().all(|b| b == b'0')), "a body");
     }
     let listening = [PEERS[0]];
-    let gate = Gate { access, deflate, listening: &listening, routes, clients, max_clients: 0, max_per_ip: 0 };
+    let gate = Gate { access, login, deflate, listening: &listening, routes, clients, max_clients: 0, max_per_ip: 0 };
     for peer in PEERS {
         let source = gate.source(request, peer);
         let allowed = source.known
