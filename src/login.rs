@@ -45,16 +45,10 @@ pub fn check(set: &SessionLogin, request: &Request<'_>) -> Result<Option<Box<str
     let path = set.save_path.as_ref().ok_or(Denial::NoFolder)?;
     let cookie = cookie::find(request, &set.cookie_name).ok_or(Denial::NoCookie)?;
     let id = SessionId::from_cookie(cookie).ok_or(Denial::NoId)?;
-    let file = folder::SessionFile::open(path, &id)?;
-    let mut data = file.read()?;
-    let mut found = session::look_up(&data, [&set.key, &set.user]);
-    if data.is_empty() || found.is_err() {
-        // PHP writes a session that has become shorter by emptying the file first. A second look finds it written, most
-        // of the time; where it doesn't, whoever was refused will come again.
-        data = file.read()?;
-        found = session::look_up(&data, [&set.key, &set.user]);
-    }
-    let [key, user] = found.map_err(|Malformed| Denial::Malformed)?;
+    // PHP writes a session that has become shorter by emptying the file first, and whoever comes just then is refused. A
+    // second look at once finds it no better: emptying waits for the disk, for up to some milliseconds.
+    let data = folder::read(path, &id)?;
+    let [key, user] = session::look_up(&data, [&set.key, &set.user]).map_err(|Malformed| Denial::Malformed)?;
     // PHP can have a variable without a name, which is not the one that isn't configured.
     let user = user.filter(|_| !set.user.is_empty());
     if key.is_some_and(|value| value.is_true()) { Ok(user.and_then(name)) } else { Err(Denial::NotLoggedIn) }
@@ -123,7 +117,8 @@ impl Denial {
 
     fn of_file(error: Errno) -> Self {
         match error {
-            Errno::NOENT => Self::NoSession,
+            // Too long a name for a file is an id that PHP has never had a file for.
+            Errno::NOENT | Errno::NAMETOOLONG => Self::NoSession,
             Errno::ACCESS | Errno::PERM => Self::FileForbidden,
             // What a link comes to that isn't followed, a link or a file where a folder should be, and a UNIX socket.
             Errno::LOOP | Errno::NOTDIR | Errno::NXIO => Self::NoPlainFile,

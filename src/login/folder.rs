@@ -11,7 +11,7 @@ use std::borrow::Cow;
 
 use rustix::fd::OwnedFd;
 use rustix::fs::{FileType, Mode, OFlags, fstat, open, openat};
-use rustix::io::{Errno, pread, retry_on_intr};
+use rustix::io::{Errno, retry_on_intr};
 
 use super::Denial;
 use crate::config::SavePath;
@@ -42,6 +42,11 @@ impl<'a> SessionId<'a> {
         let is_fit = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b',' | b'-');
         ((1..=MAX_ID).contains(&id.len()) && id.bytes().all(is_fit)).then_some(Self(id))
     }
+
+    /// Its characters.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
 }
 
 /// `%XX` as the byte it stands for.
@@ -60,44 +65,40 @@ pub(super) fn check(path: &SavePath) -> Result<(), Errno> {
     open(&path.folder, DIRECTORY, Mode::empty()).map(drop)
 }
 
-/// A session's file, open for reading.
-#[derive(Debug)]
-pub(super) struct SessionFile(OwnedFd);
-
-impl SessionFile {
-    pub(super) fn open(path: &SavePath, id: &SessionId<'_>) -> Result<Self, Denial> {
-        let id = &id.0;
-        let mut folder = open(&path.folder, DIRECTORY, Mode::empty()).map_err(Denial::of_folder)?;
-        for level in 0..path.levels {
-            // As in PHP, an id must be longer than there are levels.
-            let name = id.get(level..=level).filter(|_| id.len() > path.levels).ok_or(Denial::NoSession)?;
-            folder = openat(&folder, name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty()).map_err(Denial::of_file)?;
-        }
-        let file = openat(&folder, format!("sess_{id}"), FILE, Mode::empty()).map_err(Denial::of_file)?;
-        let about = fstat(&file).map_err(Denial::of_file)?;
-        if FileType::from_raw_mode(about.st_mode) == FileType::RegularFile {
-            Ok(Self(file))
-        } else {
-            Err(Denial::NoPlainFile)
+/// All that is in a session's file now.
+pub(super) fn read(path: &SavePath, id: &SessionId<'_>) -> Result<Vec<u8>, Denial> {
+    let file = open_file(path, id)?;
+    let about = fstat(&file).map_err(Denial::of_file)?;
+    if FileType::from_raw_mode(about.st_mode) != FileType::RegularFile {
+        return Err(Denial::NoPlainFile);
+    }
+    let size = usize::try_from(about.st_size).unwrap_or(usize::MAX);
+    if size > MAX_FILE {
+        return Err(Denial::TooLarge);
+    }
+    // One more, so that it shows where the file has grown meanwhile: then it is being written.
+    let mut data = vec![0; size + 1];
+    let mut filled = 0;
+    while filled < data.len() {
+        match retry_on_intr(|| rustix::io::read(&file, &mut data[filled..])).map_err(Denial::of_file)? {
+            0 => break,
+            read => filled += read,
         }
     }
-
-    /// All that is in the file now.
-    pub(super) fn read(&self) -> Result<Vec<u8>, Denial> {
-        let size = fstat(&self.0).map_err(Denial::of_file)?.st_size;
-        // One more, so that a file which has grown meanwhile shows.
-        let mut data = vec![0; usize::try_from(size).unwrap_or(usize::MAX).min(MAX_FILE) + 1];
-        let mut filled = 0;
-        while filled < data.len() {
-            match retry_on_intr(|| pread(&self.0, &mut data[filled..], filled as u64)).map_err(Denial::of_file)? {
-                0 => break,
-                read => filled += read,
-            }
-        }
-        if filled > MAX_FILE {
-            return Err(Denial::TooLarge);
-        }
-        data.truncate(filled);
-        Ok(data)
+    if filled > size {
+        return Err(Denial::Malformed);
     }
+    data.truncate(filled);
+    Ok(data)
+}
+
+fn open_file(path: &SavePath, id: &SessionId<'_>) -> Result<OwnedFd, Denial> {
+    let id = id.as_str();
+    let mut folder = open(&path.folder, DIRECTORY, Mode::empty()).map_err(Denial::of_folder)?;
+    for level in 0..path.levels {
+        // As in PHP, an id must be longer than there are levels.
+        let name = id.get(level..=level).filter(|_| id.len() > path.levels).ok_or(Denial::NoSession)?;
+        folder = openat(&folder, name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty()).map_err(Denial::of_file)?;
+    }
+    openat(&folder, format!("sess_{id}"), FILE, Mode::empty()).map_err(Denial::of_file)
 }

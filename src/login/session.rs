@@ -15,26 +15,19 @@ use super::serialized::{Malformed, Reader, Value};
 ///
 /// The bytes are in neither format, or cut off, or nested deeper than PHP reads.
 pub fn look_up<'a, const N: usize>(data: &'a [u8], names: [&str; N]) -> Result<[Option<Value<'a>>; N], Malformed> {
-    // A variable's name could begin as the array does, if anyone wanted that: then the array has no end.
-    in_one_array(data, names).or_else(|_| one_by_one(data, names))
-}
-
-/// The format `php_serialize`.
-fn in_one_array<'a, const N: usize>(data: &'a [u8], names: [&str; N]) -> Result<[Option<Value<'a>>; N], Malformed> {
     let mut found = [None; N];
     let mut reader = Reader::new(data);
-    for _ in 0..reader.array_start()? {
-        let name = reader.key()?;
-        note(&mut found, names, name, reader.value()?);
+    // The beginning alone decides. What begins as an array and has no end must not be tried as the other format: what a
+    // visitor has written into a string of his session could then be taken for its variables.
+    if matches!(data, [b'a', b':', b'0'..=b'9', ..]) {
+        for _ in 0..reader.array_start()? {
+            let name = reader.key()?;
+            note(&mut found, names, name, reader.value()?);
+        }
+        reader.array_end()?;
+        return if reader.is_at_end() { Ok(found) } else { Err(Malformed) };
     }
-    reader.array_end()?;
-    if reader.is_at_end() { Ok(found) } else { Err(Malformed) }
-}
-
-/// The format `php`. A session without variables is an empty file.
-fn one_by_one<'a, const N: usize>(data: &'a [u8], names: [&str; N]) -> Result<[Option<Value<'a>>; N], Malformed> {
-    let mut found = [None; N];
-    let mut reader = Reader::new(data);
+    // Without variables the file is empty.
     while !reader.is_at_end() {
         let name = reader.until(b'|')?;
         note(&mut found, names, name, reader.value()?);

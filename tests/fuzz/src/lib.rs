@@ -33,6 +33,7 @@ pub mod deflate;
 pub mod frames;
 pub mod head;
 pub mod ini;
+pub mod login;
 pub mod relay;
 pub mod session;
 
@@ -49,5 +50,6 @@ pub const TARGETS: &[Target] = &[
     ("deflate", deflate::run),
     ("session", session::run),
     ("ini", ini::run),
+    ("login", login::run),
     ("relay", relay::run),
 ];
