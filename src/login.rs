@@ -21,7 +21,7 @@ use std::fmt;
 use log::warn;
 use rustix::io::Errno;
 
-use crate::config::SessionLogin;
+use crate::config::{Config, SessionLogin};
 use crate::proto::cookie;
 use crate::proto::http::Request;
 
@@ -64,14 +64,28 @@ fn name(value: Value<'_>) -> Option<Box<str>> {
     (1..=MAX_USER).contains(&name.len()).then(|| name.into())
 }
 
-/// What an administrator is to be told before the first browser is: that the folder of the sessions can't be opened.
-pub fn problem(set: &SessionLogin) -> Option<String> {
-    let path = set.save_path.as_ref().filter(|_| set.require)?;
-    let error = folder::check(path).err()?;
-    let folder = path.folder.display();
-    Some(format!(
-        "no browser can connect: [jsauth] ssp, the folder of PHP's sessions, can't be opened: {folder}: {error}"
-    ))
+/// What an administrator is to be told before the first browser is: that the folder of the sessions can't be opened, and
+/// that nothing keeps pages of other sites from connecting with a visitor's session.
+pub fn problems(config: &Config) -> Vec<String> {
+    let mut problems = Vec::new();
+    let set = &config.session_login;
+    if !set.require {
+        return problems;
+    }
+    if let Some(path) = &set.save_path
+        && let Err(error) = folder::check(path)
+    {
+        let folder = path.folder.display();
+        problems.push(format!(
+            "no browser can connect: [jsauth] ssp, the folder of PHP's sessions, can't be opened: {folder}: {error}"
+        ));
+    }
+    // A browser sends the cookie along whatever page connects (RFC 6455, section 10.2).
+    if config.access.allowed_origins.is_empty() {
+        let risk = "pages of any site can connect with the session of whoever visits them";
+        problems.push(format!("[jsauth] require without [access] allowedOrigins: {risk}"));
+    }
+    problems
 }
 
 /// Why a browser is not let in.

@@ -115,9 +115,9 @@ impl Host for Program<'_> {
     }
 }
 
-/// The folder of the sessions may come later than the server, so that it isn't there ends nothing.
+/// Problems that end nothing: the folder of the sessions may come later than the server.
 fn warn_of_login(config: &Config) {
-    if let Some(problem) = login::problem(&config.session_login) {
+    for problem in login::problems(config) {
         warn!("{problem}");
     }
 }
@@ -166,7 +166,7 @@ fn check(args: &ServeArgs) -> ExitCode {
     if let Some(path) = login.save_path.as_ref().filter(|_| login.require) {
         println!("lets in browsers whose session in {} has a true {}", path.folder.display(), login.key);
     }
-    if let Some(problem) = login::problem(login) {
+    for problem in login::problems(&config) {
         println!("notice: {problem}");
     }
     match &config.log_file {

@@ -440,6 +440,7 @@ fn a_reload_asks_those_who_come_and_leaves_those_who_are_there() {
     // Said when it is read, before anyone is refused for it.
     let line = server.wait_for_line("no browser can connect: [jsauth] ssp");
     assert!(line.contains(" WARN ") && line.contains(&missing.display().to_string()), "{line}");
+    server.wait_for_line("[jsauth] require without [access] allowedOrigins");
     refused(&server, "good", "their folder (ssp) is not there");
     fs::create_dir(&missing).unwrap();
     fs::write(missing.join("sess_good"), GOOD).unwrap();
@@ -452,15 +453,20 @@ fn a_reload_asks_those_who_come_and_leaves_those_who_are_there() {
 #[test]
 fn check_says_what_is_asked_for() {
     let folder = Folder::new();
-    let check = |sessions: &Path| {
-        let ini = folder.write("websock.ini", &settings(sessions));
+    let check = |settings: &str| {
+        let ini = folder.write("websock.ini", settings);
         let output = program().arg("--check").arg("-i").arg(ini).output().unwrap();
         assert!(output.status.success(), "{output:?}");
         String::from_utf8(output.stdout).unwrap()
     };
-    let said = check(folder.path());
+    let said = check(&settings(folder.path()));
+    let risk =
+        "notice: [jsauth] require without [access] allowedOrigins: pages of any site can connect with the session";
+    assert!(said.contains(risk), "{said}");
+    let own = format!("{}[access]\nallowedOrigins = https://shop.example\n", settings(folder.path()));
+    let said = check(&own);
     assert!(said.contains(&format!("whose session in {} has a true ok\n", folder.path().display())), "{said}");
     assert!(!said.contains("notice"), "{said}");
-    let said = check(&folder.path().join("none"));
+    let said = check(&settings(&folder.path().join("none")));
     assert!(said.contains("notice: no browser can connect: [jsauth] ssp"), "{said}");
 }

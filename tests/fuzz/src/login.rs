@@ -28,7 +28,7 @@ pub fn run(data: &[u8]) {
     }
     let [again, twice, swapped] = look_up(data, ["user", "user", "ok"]).expect("good in any order");
     assert_eq!([shown(again), shown(twice), shown(swapped)], [shown(user), shown(user), shown(ok)]);
-    if data.starts_with(b"a:") {
+    if matches!(data, [b'a', b':', b'0'..=b'9', ..]) {
         check_array(data, ok);
     } else {
         let more = [data, b"more|s:3:\"end\";"].concat();
