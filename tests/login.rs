@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::{CWD, FileType, FlockOperation, Mode, flock, mknodat};
 use rustix::process::Signal;
+use websock::login::Denial;
 
 #[path = "common/server.rs"]
 mod server;
@@ -448,6 +449,29 @@ fn a_reload_asks_those_who_come_and_leaves_those_who_are_there() {
     browser.say(r#"{"opcode":"echo"}"#);
     browser.expect(&[NEXT_1, r#"{"opcode":"echo"}"#]);
     browser.expect_silence(Duration::from_millis(1));
+}
+
+#[test]
+fn the_page_on_login_explains_every_refusal() {
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/login.md")).unwrap();
+    for denial in [
+        Denial::NoCookie,
+        Denial::NoId,
+        Denial::NoSession,
+        Denial::NotLoggedIn,
+        Denial::NoFolder,
+        Denial::FolderForbidden,
+        Denial::FolderFailed,
+        Denial::FileForbidden,
+        Denial::NoPlainFile,
+        Denial::TooLarge,
+        Denial::Malformed,
+        Denial::FileFailed,
+    ] {
+        assert_eq!(page.matches(&format!("\n| {denial} | ")).count(), 1, "{denial:?}: {denial}");
+    }
+    let rows = page.lines().filter(|line| line.starts_with("| ")).count();
+    assert_eq!(rows, 1 + 12, "no row that is nobody's");
 }
 
 #[test]

@@ -300,10 +300,10 @@ mod tests {
     #[test]
     fn where_a_session_is_required_browsers_need_one_and_scripts_do_not() {
         let ini = "[jsauth]\nrequire = true\nssp = /nonexistent/sessions\nkey = ok\n";
-        let no = |why: crate::login::Denial| expect(401, why.why());
-        assert_eq!(open(ini, "", LOCAL), no(crate::login::Denial::NoCookie));
-        assert_eq!(open(ini, "Cookie: PHPSESSID=../x\r\n", LOCAL), no(crate::login::Denial::NoId));
-        assert_eq!(open(ini, "Cookie: PHPSESSID=x\r\n", FAR), no(crate::login::Denial::NoFolder));
+        let no = |why: login::Denial| expect(401, why.why());
+        assert_eq!(open(ini, "", LOCAL), no(login::Denial::NoCookie));
+        assert_eq!(open(ini, "Cookie: PHPSESSID=../x\r\n", LOCAL), no(login::Denial::NoId));
+        assert_eq!(open(ini, "Cookie: PHPSESSID=x\r\n", FAR), no(login::Denial::NoFolder));
         assert_eq!(open(ini, "Client-Type: php\r\n", LOCAL).0, 101);
         assert_eq!(open(ini, "Client-Type: php\r\n", FAR).0, 403, "a session makes nobody a script");
         assert_eq!(ask(ini, "GET /", "Host: a\r\n", LOCAL).0, 200, "pages are no resource");
