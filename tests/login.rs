@@ -325,14 +325,15 @@ fn what_is_no_plain_file_of_a_session_is_refused_at_once() {
     assert!(began.elapsed() < PATIENCE, "{:?}", began.elapsed());
 
     // Each of them made a session by what it holds, at the limit and past it.
-    let mut padded = format!("{GOOD}pad|s:{}:\"", (1 << 20) - GOOD.len() - 17);
-    padded.push_str(&"x".repeat((1 << 20) - padded.len() - 2));
-    padded.push_str("\";");
-    assert_eq!(padded.len(), 1 << 20);
-    folder.write("sess_most", &padded);
+    let padded = |bytes: usize| {
+        let length = bytes - GOOD.len() - r#"pad|s:1000000:"";"#.len();
+        let text = format!("{GOOD}pad|s:{length}:\"{}\";", "x".repeat(length));
+        assert_eq!(text.len(), bytes);
+        text
+    };
+    folder.write("sess_most", &padded(1 << 20));
     assert_eq!(ask(&server, &cookie("most")), Ok(()));
-    padded.push_str("a|N;");
-    folder.write("sess_more", &padded);
+    folder.write("sess_more", &padded((1 << 20) + 1));
     refused(&server, "more", "more than 1 MiB");
     File::create(path("sess_huge")).unwrap().set_len(1 << 40).unwrap();
     refused(&server, "huge", "more than 1 MiB");
@@ -415,6 +416,17 @@ fn every_resource_asks_browsers_and_no_resource_asks_scripts() {
     let mut page = Client::connect(server.address());
     page.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
     assert!(page.head().starts_with("HTTP/1.1 200 OK\r\n"), "pages are as open as before");
+}
+
+#[test]
+fn without_a_setting_for_it_the_user_is_not_known() {
+    let folder = Folder::new();
+    // PHP can have a variable without a name.
+    folder.write("sess_good", &format!("|s:7:\"nobody!\";{GOOD}"));
+    let server = Server::start(&settings(folder.path()).replace("user = name\n", ""));
+    let (_browser, uuid) = Client::greeted(server.address(), "/", &cookie("good"));
+    let line = server.wait_for_line(&uuid);
+    assert!(line.ends_with("origin \"\""), "{line}");
 }
 
 #[test]
