@@ -41,6 +41,8 @@ pub struct Config {
     pub log_file: Option<PathBuf>,
     /// Whether log lines go to standard error.
     pub console: bool,
+    /// How log lines look.
+    pub log_format: LogFormat,
     /// The certificate chain, PEM, for addresses with TLS. Set exactly when `key_file` is.
     pub cert_file: Option<PathBuf>,
     /// The certificate's private key, PEM. Its key in the file is `pkFile`.
@@ -63,6 +65,16 @@ pub struct Config {
     pub deflate: Deflate,
     /// The ZeroMQ queue.
     pub zmq: Zmq,
+}
+
+/// `logFormat`.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum LogFormat {
+    /// For people: time, level, UUID, address, path, and what happened.
+    #[default]
+    Text,
+    /// For programs: the same as members of a JSON object, one on each line.
+    Json,
 }
 
 /// One row of `[resources]`.
@@ -228,6 +240,7 @@ impl Default for Config {
             listen: vec![ListenAddress { secure: false, host: "localhost".to_owned(), port: 8096 }],
             log_file: None,
             console: true,
+            log_format: LogFormat::Text,
             cert_file: None,
             key_file: None,
             pid_file: None,

@@ -104,6 +104,7 @@ pub mod config;
 pub mod id;
 pub mod logging;
 pub mod login;
+pub mod metrics;
 pub mod net;
 pub mod proto;
 pub mod send;

@@ -1,21 +1,27 @@
-//! The logger: `log` and `env_logger` for what is logged and how it looks, and a buffer that the loop writes out once a turn.
+//! The logger: `log` and `env_logger` for what is logged, and a buffer that the loop writes out once a turn.
 //!
-//! A record becomes a line in memory; [`LogHandle::flush`] hands what has gathered to standard error, the file or both, in one
-//! call for each. A place that can't be written to loses its lines and counts them, and once it takes lines again the first one
-//! says how many are missing. So a full disk costs lines, never the loop. What blocks is not helped: a terminal
-//! that is stopped, or a pipe whose reader sleeps, stops the loop for as long, like any other write to it.
+//! A record becomes a [`line`] in memory; [`LogHandle::flush`] hands what has gathered to standard error, the file or both,
+//! in one call for each. A place that takes nothing, be it full, gone, stopped or asleep, keeps the loop waiting no more
+//! than one that does: [`outlet`] says what becomes of its lines.
 //!
 //! Knows nothing of what is logged, nor of the loop.
 
-use std::fmt::{self, Write as _};
-use std::fs::{File, OpenOptions};
+mod line;
+mod outlet;
+
+use std::fmt;
 use std::io::{self, Write};
 use std::mem;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
 
-use env_logger::{Builder, Logger, Target};
-use log::{Level, Log as _, Record};
+use log::Level;
+
+use crate::config::LogFormat;
+use line::Style;
+use outlet::{Outlet, Sink, append_to, reason, standard_error};
 
 #[cfg(test)]
 mod tests;
@@ -26,6 +32,28 @@ const FILTER: &str = "info";
 const GATHERED: usize = 1 << 20;
 /// Bytes of buffer that are kept for the next turn; a burst's memory is given back.
 const KEPT: usize = 1 << 16;
+/// How long the last lines of a process are offered to a place that doesn't take them.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Where lines go, and how they look.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LogSettings {
+    /// The file they are appended to; none: no file.
+    pub file: Option<PathBuf>,
+    /// Whether they go to standard error.
+    pub console: bool,
+    /// How they look.
+    pub format: LogFormat,
+}
+
+/// What became of the lines so far.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct LogState {
+    /// Lines lost since the start, each counted for every place that it should have gone to.
+    pub lost: u64,
+    /// Some have not been taken yet: it is worth trying again soon, though nothing is logged.
+    pub waiting: bool,
+}
 
 /// Installs the logger of the process and opens the log file.
 ///
@@ -34,46 +62,47 @@ const KEPT: usize = 1 << 16;
 ///
 /// Nothing fails: a file that can't be opened is said on standard error and the log goes on there, and a process that has another
 /// logger already keeps it, which is said there too.
-pub fn init(log_file: Option<&Path>, console: bool) -> LogHandle {
-    let handle = LogHandle::new(Box::new(io::stderr()), log_file, console);
-    let quiet = log_file.is_none() && !console;
+pub fn init(settings: LogSettings) -> LogHandle {
+    let handle = LogHandle::new(standard_error(), settings);
     let filter = std::env::var("RUST_LOG").unwrap_or_default();
-    let logger = logger(&handle.gathered, quiet, if filter.is_empty() { FILTER } else { &filter });
+    let filter = if filter.is_empty() { FILTER } else { &filter };
+    let logger = line::logger(Box::new(handle.gatherer.clone()), &handle.style, filter);
     let most = logger.filter();
     if log::set_boxed_logger(Box::new(logger)).is_ok() {
         log::set_max_level(most);
     } else {
-        handle.complain("log: this process has another logger, which gets the lines");
+        lock(&handle.outlets).complain("log: this process has another logger, which gets the lines");
     }
     handle
 }
 
-/// What the loop holds of the logger. Dropping it writes what has gathered; `std::process::exit` doesn't, so flush before.
+/// What the loop holds of the logger. Dropping it writes what has gathered, for which it waits a moment where it must;
+/// `std::process::exit` doesn't, so flush before.
 pub struct LogHandle {
-    gathered: Arc<Mutex<Gathered>>,
+    gatherer: Gatherer,
+    style: Arc<Style>,
     outlets: Mutex<Outlets>,
 }
 
 impl LogHandle {
-    fn new(stderr: Box<dyn Write + Send>, path: Option<&Path>, console: bool) -> Self {
-        let handle = Self {
-            gathered: Arc::default(),
-            outlets: Mutex::new(Outlets {
-                stderr: Outlet::new(stderr),
-                console,
-                file: None,
-                path: path.map(Path::to_owned),
-                batch: Vec::new(),
-                lost: 0,
-            }),
+    fn new(stderr: Box<dyn Sink>, settings: LogSettings) -> Self {
+        let style = Arc::<Style>::default();
+        let outlets = Outlets {
+            style: Arc::clone(&style),
+            stderr: Outlet::new(stderr),
+            settings: LogSettings::default(),
+            file: None,
+            batch: Vec::new(),
+            lost: 0,
         };
-        lock(&handle.outlets).open();
+        let handle = Self { gatherer: Gatherer::default(), style, outlets: Mutex::new(outlets) };
+        lock(&handle.outlets).configure(settings);
         handle
     }
 
-    /// Writes what has gathered since the last call, in one call for each place it goes to.
-    pub fn flush(&self) {
-        self.flush_to(&mut lock(&self.outlets));
+    /// Writes what has gathered since the last call, in one call for each place it goes to, as far as it is taken at once.
+    pub fn flush(&self) -> LogState {
+        self.flush_to(&mut lock(&self.outlets))
     }
 
     /// Opens the log file anew, for log rotation: what has gathered still goes to the old one.
@@ -85,28 +114,30 @@ impl LogHandle {
         outlets.open();
     }
 
-    /// Lines lost since the start, each counted for every place that it should have gone to.
-    pub fn lost(&self) -> u64 {
-        lock(&self.outlets).lost
+    /// Goes on with other settings; opens the file anew in any case. What has gathered still goes where it was to go.
+    pub fn configure(&self, settings: LogSettings) {
+        let mut outlets = lock(&self.outlets);
+        self.flush_to(&mut outlets);
+        outlets.configure(settings);
     }
 
-    fn flush_to(&self, outlets: &mut Outlets) {
+    fn flush_to(&self, outlets: &mut Outlets) -> LogState {
         let lost = {
-            let mut gathered = lock(&self.gathered);
+            let mut gathered = lock(&self.gatherer.0);
             mem::swap(&mut gathered.bytes, &mut outlets.batch);
             mem::take(&mut gathered.lost)
         };
         outlets.write_batch(lost);
-    }
-
-    fn complain(&self, text: &str) {
-        lock(&self.outlets).complain(text);
+        LogState { lost: outlets.lost, waiting: outlets.is_waiting() }
     }
 }
 
 impl Drop for LogHandle {
     fn drop(&mut self) {
-        self.flush();
+        let until = Instant::now() + FAREWELL;
+        while self.flush().waiting && Instant::now() < until {
+            thread::sleep(Duration::from_millis(5));
+        }
     }
 }
 
@@ -129,7 +160,14 @@ struct Gathered {
 }
 
 /// Where `env_logger` writes: it hands over a whole line in each call.
+#[derive(Clone, Default)]
 struct Gatherer(Arc<Mutex<Gathered>>);
+
+impl Gatherer {
+    fn take(&self) -> Vec<u8> {
+        mem::take(&mut lock(&self.0).bytes)
+    }
+}
 
 impl Write for Gatherer {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
@@ -149,197 +187,87 @@ impl Write for Gatherer {
 
 /// The places that lines go to.
 struct Outlets {
+    style: Arc<Style>,
     stderr: Outlet,
-    /// Whether lines go to standard error although there is a file.
-    console: bool,
+    settings: LogSettings,
     file: Option<Outlet>,
-    /// The file that should be open.
-    path: Option<PathBuf>,
     /// The lines being written; its memory changes places with the gathered ones'.
     batch: Vec<u8>,
     lost: u64,
 }
 
 impl Outlets {
+    fn configure(&mut self, settings: LogSettings) {
+        let quiet = settings.file.is_none() && !settings.console;
+        self.style.set(settings.format, quiet);
+        if settings.file != self.settings.file {
+            self.close();
+        }
+        self.settings = settings;
+        self.open();
+    }
+
+    /// The file is not to be written to any more.
+    fn close(&mut self) {
+        if let Some(file) = self.file.take() {
+            self.lost += file.abandoned();
+        }
+    }
+
     /// Opens the file, where there is one; what the old one has lost is said in the new one.
     fn open(&mut self) {
-        let Some(path) = &self.path else { return };
-        match append_to(path) {
+        let Some(path) = self.settings.file.clone() else { return };
+        match append_to(&path) {
             Ok(file) => {
                 let has_lines = file.metadata().is_ok_and(|metadata| metadata.len() > 0);
-                let mut outlet = Outlet::new(Box::new(file));
-                if let Some(old) = self.file.take() {
-                    outlet.torn = old.torn && has_lines;
-                    outlet.lost = old.lost;
-                    outlet.why = old.why;
-                }
-                self.file = Some(outlet);
+                self.file = Some(match self.file.take() {
+                    None => Outlet::new(Box::new(file)),
+                    Some(old) => {
+                        let (new, lost) = Outlet::in_place_of(old, Box::new(file), has_lines);
+                        self.lost += lost;
+                        new
+                    }
+                });
             }
             Err(e) => {
-                self.file = None;
-                let text = format!("log: can't open {}: {}; the log goes on here", path.display(), reason(&e));
-                self.complain(&text);
+                self.close();
+                self.complain(&cannot_open(&path, &e));
             }
         }
     }
 
     fn complain(&mut self, text: &str) {
-        self.lost += self.stderr.write(&line(Level::Error, text));
+        self.lost += self.stderr.write(&line::own(&self.style, Level::Error, text), &self.style);
+    }
+
+    fn is_waiting(&self) -> bool {
+        self.stderr.is_waiting() || self.file.as_ref().is_some_and(Outlet::is_waiting)
     }
 
     fn write_batch(&mut self, overflow: u64) {
         if overflow > 0 {
             let text = format!("log: {overflow} lines lost: more than {GATHERED} bytes at once");
-            self.batch.extend(line(Level::Warn, &text));
+            self.batch.extend(line::own(&self.style, Level::Warn, &text));
             self.lost += overflow;
         }
-        if self.batch.is_empty() {
+        if self.batch.is_empty() && !self.is_waiting() {
             return;
         }
+        if !self.batch.is_empty() && self.file.as_ref().is_some_and(Outlet::is_gone) {
+            // Somebody has removed it, and forgot to send HUP: lines are not to vanish with it.
+            self.open();
+        }
         if let Some(file) = &mut self.file {
-            self.lost += file.write(&self.batch);
+            self.lost += file.write(&self.batch, &self.style);
         }
         // Without a file this is the last resort, console or not.
-        if self.console || self.file.is_none() {
-            self.lost += self.stderr.write(&self.batch);
-        }
+        let here = self.settings.console || self.file.is_none();
+        self.lost += self.stderr.write(if here { &self.batch } else { &[] }, &self.style);
         self.batch.clear();
         self.batch.shrink_to(KEPT);
     }
 }
 
-/// One place that lines go to.
-struct Outlet {
-    to: Box<dyn Write + Send>,
-    /// Lines lost that nobody has been told of here.
-    lost: u64,
-    /// Why the last of them was lost.
-    why: String,
-    /// Whether the last line written is without its end.
-    torn: bool,
-}
-
-impl Outlet {
-    fn new(to: Box<dyn Write + Send>) -> Self {
-        Self { to, lost: 0, why: String::new(), torn: false }
-    }
-
-    /// Writes whole lines, in one call as long as it takes them all, and returns how many of them were lost.
-    fn write(&mut self, lines: &[u8]) -> u64 {
-        if self.lost == 0 && !self.torn {
-            return self.write_after(&[], lines);
-        }
-        let mut front = Vec::new();
-        if self.torn {
-            front.push(b'\n');
-        }
-        if self.lost > 0 {
-            let text = format!("log: {} lines lost: {}", self.lost, self.why);
-            front.extend(line(Level::Warn, &text));
-        }
-        let bytes = [&front, lines].concat();
-        self.write_after(&front, &bytes)
-    }
-
-    /// Writes `bytes`, which begin with `front`: what is ours to say before the lines.
-    fn write_after(&mut self, front: &[u8], bytes: &[u8]) -> u64 {
-        let (written, error) = write_all(&mut *self.to, bytes);
-        if written > 0 {
-            self.torn = bytes[written - 1] != b'\n';
-        }
-        if written >= front.len() {
-            self.lost = 0;
-        }
-        let Some(error) = error else { return 0 };
-        let unwritten = &bytes[written.max(front.len())..];
-        let lost = unwritten.iter().filter(|byte| **byte == b'\n').count() as u64;
-        self.lost += lost;
-        self.why = reason(&error);
-        lost
-    }
-}
-
-/// Writes as much as is taken; unlike `Write::write_all` it knows how much that was.
-fn write_all(to: &mut dyn Write, bytes: &[u8]) -> (usize, Option<io::Error>) {
-    let mut written = 0;
-    while written < bytes.len() {
-        match to.write(&bytes[written..]) {
-            Ok(0) => return (written, Some(io::ErrorKind::WriteZero.into())),
-            Ok(n) => written += n,
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return (written, Some(e)),
-        }
-    }
-    (written, None)
-}
-
-fn append_to(path: &Path) -> io::Result<File> {
-    OpenOptions::new().append(true).create(true).open(path)
-}
-
-/// The system's words for an error without its number.
-fn reason(error: &io::Error) -> String {
-    let text = error.to_string();
-    match text.split_once(" (os error") {
-        Some((words, _)) => words.to_owned(),
-        None => text,
-    }
-}
-
-/// A logger that gathers. A quiet one lets only warnings and errors through, whatever the filter says.
-fn logger(gathered: &Arc<Mutex<Gathered>>, quiet: bool, filter: &str) -> Logger {
-    let most = if quiet { Level::Warn } else { Level::Trace };
-    Builder::new()
-        .parse_filters(filter)
-        .format(move |out, record| {
-            if record.level() > most {
-                return Ok(());
-            }
-            write!(out, "{} {:<5} ", out.timestamp_millis(), record.level())?;
-            if record.level() >= Level::Debug {
-                write!(out, "{}: ", Escaped(record.target()))?;
-            }
-            writeln!(out, "{}", Escaped(record.args()))
-        })
-        .target(Target::Pipe(Box::new(Gatherer(Arc::clone(gathered)))))
-        .build()
-}
-
-/// A line of our own in the form of all others, past the buffer.
-fn line(level: Level, text: &str) -> Vec<u8> {
-    let gathered = Arc::default();
-    logger(&gathered, false, FILTER).log(&Record::builder().level(level).args(format_args!("{text}")).build());
-    mem::take(&mut lock(&gathered).bytes)
-}
-
-/// Shows a text so that it stays one line and moves no cursor: what clients send gets into the log.
-struct Escaped<T>(T);
-
-impl<T: fmt::Display> fmt::Display for Escaped<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(Escaping(f), "{}", self.0)
-    }
-}
-
-struct Escaping<'a, 'b>(&'a mut fmt::Formatter<'b>);
-
-impl fmt::Write for Escaping<'_, '_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        // Almost all that is ever logged.
-        if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) {
-            return self.0.write_str(text);
-        }
-        // The separators are no control characters, and end a line in many viewers all the same.
-        let unsafe_to_show = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
-        let mut rest = text;
-        while let Some(at) = rest.find(unsafe_to_show) {
-            self.0.write_str(&rest[..at])?;
-            let mut chars = rest[at..].chars();
-            if let Some(c) = chars.next() {
-                write!(self.0, "{}", c.escape_default())?;
-            }
-            rest = chars.as_str();
-        }
-        self.0.write_str(rest)
-    }
+fn cannot_open(path: &Path, error: &io::Error) -> String {
+    format!("log: can't open {}: {}; the log goes on here", path.display(), reason(error))
 }

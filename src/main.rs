@@ -9,7 +9,7 @@ use log::{error, warn};
 use websock::app::handler_names;
 use websock::cli::{self, Command, LoadError, SendArgs, ServeArgs};
 use websock::config::{Config, Notice};
-use websock::logging::{self, LogHandle};
+use websock::logging::{self, LogHandle, LogSettings, LogState};
 use websock::login;
 use websock::net::server::{Host, Server};
 use websock::send;
@@ -58,7 +58,7 @@ fn serve(args: &ServeArgs) -> ExitCode {
         Ok(loaded) => loaded,
         Err(code) => return code,
     };
-    let mut host = Program { args, log: logging::init(config.log_file.as_deref(), config.console) };
+    let mut host = Program { args, log: logging::init(log_settings(&config)) };
     for notice in notices {
         warn!("{notice}");
     }
@@ -90,14 +90,14 @@ struct Program<'a> {
 }
 
 impl Host for Program<'_> {
-    fn after_turn(&mut self) {
-        self.log.flush();
+    fn after_turn(&mut self) -> LogState {
+        self.log.flush()
     }
 
     fn reload(&mut self) -> Option<Config> {
-        self.log.reopen();
         match self.args.load(&handler_names()) {
             Ok((config, notices)) => {
+                self.log.configure(log_settings(&config));
                 for notice in notices {
                     warn!("{notice}");
                 }
@@ -105,6 +105,7 @@ impl Host for Program<'_> {
                 Some(config)
             }
             Err(problems) => {
+                self.log.reopen();
                 for problem in problems.to_string().lines() {
                     error!("{problem}");
                 }
@@ -120,6 +121,10 @@ fn warn_of_login(config: &Config) {
     for problem in login::problems(config) {
         warn!("{problem}");
     }
+}
+
+fn log_settings(config: &Config) -> LogSettings {
+    LogSettings { file: config.log_file.clone(), console: config.console, format: config.log_format }
 }
 
 /// Says why on standard error, where whoever started it looks, and in the log, where whoever finds it stopped does.

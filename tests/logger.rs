@@ -2,25 +2,27 @@
 
 use std::fs;
 
+use websock::logging::{LogSettings, LogState, init};
+
 #[test]
 fn the_process_logs_to_its_file() {
     let directory = std::env::temp_dir().join(format!("websock-logger-{}", std::process::id()));
     fs::create_dir_all(&directory).unwrap();
     let (first, second) = (directory.join("first"), directory.join("second"));
 
-    let handle = websock::logging::init(Some(&first), false);
+    let handle = init(LogSettings { file: Some(first.clone()), ..LogSettings::default() });
     log::error!("one {}", 1);
     assert_eq!(fs::read_to_string(&first).unwrap(), "", "lines wait for the flush");
     handle.flush();
     let text = fs::read_to_string(&first).unwrap();
     assert!(text.ends_with("Z ERROR one 1\n"), "{text}");
 
-    let late = websock::logging::init(Some(&second), false);
+    let late = init(LogSettings { file: Some(second.clone()), ..LogSettings::default() });
     log::error!("two");
     late.flush();
     handle.flush();
     assert_eq!(fs::read_to_string(&second).unwrap(), "");
     assert_eq!(fs::read_to_string(&first).unwrap().lines().count(), 2);
-    assert_eq!((handle.lost(), late.lost()), (0, 0));
+    assert_eq!((handle.flush(), late.flush()), (LogState::default(), LogState::default()));
     fs::remove_dir_all(&directory).unwrap();
 }

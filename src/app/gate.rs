@@ -7,7 +7,7 @@
 use std::net::IpAddr;
 
 use super::Routes;
-use super::pages::{self, Page};
+use super::pages::{self, Served};
 use super::registry::{ApplicationId, ClientKind, Registry, ResourceId};
 use crate::config::{Access, AddressRange, Deflate, SessionLogin};
 use crate::login;
@@ -37,6 +37,8 @@ pub struct Gate<'a> {
     pub max_clients: usize,
     /// Most browsers from one address; zero: no limit.
     pub max_per_ip: usize,
+    /// The server is stopping: nobody is let in, and nothing is served but its health.
+    pub stopping: bool,
 }
 
 /// The answer to a request.
@@ -44,8 +46,27 @@ pub struct Gate<'a> {
 pub enum Answer<'r> {
     /// Let it in.
     Upgrade(Upgrade<'r>),
-    /// Serve a page.
-    Page(&'static Page),
+    /// Serve what is to be had by a plain GET.
+    Page(Served),
+}
+
+/// A limit for whose sake a connection can't stay.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Limit {
+    /// `maxClients`.
+    Clients,
+    /// `maxPerIP`.
+    PerAddress,
+}
+
+impl Limit {
+    /// The limit as a sentence, for the page and the log.
+    pub const fn why(self) -> &'static str {
+        match self {
+            Self::Clients => "too many connections: try again later",
+            Self::PerAddress => "too many connections from your address",
+        }
+    }
 }
 
 /// How a connection is let in.
@@ -69,8 +90,8 @@ pub struct Upgrade<'r> {
     pub deflate: Option<Agreement>,
     /// It is a script, and has not said that it parses streams properly.
     pub paced: bool,
-    /// The limit that it hits, as a sentence: it is to be told, and closed.
-    pub turned_away: Option<&'static str>,
+    /// The limit that it hits: it is to be told, and closed.
+    pub turned_away: Option<Limit>,
 }
 
 /// Where a request comes from, as far as that is known.
@@ -90,6 +111,9 @@ impl Gate<'_> {
         let source = self.source(request, peer);
         let resource = self.routes.find(request.path);
         let page = pages::find(request.path);
+        if self.stopping && !page.is_some_and(Served::is_public) {
+            return Err(Refusal::new(503, "the server is stopping"));
+        }
         if resource.is_none() && page.is_none() {
             return Err(Refusal::new(404, "there is no such resource here"));
         }
@@ -101,7 +125,7 @@ impl Gate<'_> {
                 self.upgrade(request, resource, source).map(Answer::Upgrade)
             }
             (_, Some(page)) => {
-                if !self.allows(source) {
+                if !page.is_public() && !self.allows(source) {
                     return Err(Refusal::new(403, "this page is for addresses on the allow list (allowedIP)"));
                 }
                 Ok(Answer::Page(page))
@@ -170,12 +194,12 @@ impl Gate<'_> {
         }
     }
 
-    fn turned_away(&self, kind: ClientKind, ip: IpAddr) -> Option<&'static str> {
+    fn turned_away(&self, kind: ClientKind, ip: IpAddr) -> Option<Limit> {
         if self.max_clients > 0 && self.clients.len() >= self.max_clients {
-            return Some("too many connections: try again later");
+            return Some(Limit::Clients);
         }
         let counted = kind == ClientKind::Browser && self.max_per_ip > 0;
-        (counted && self.clients.count_from(ip) >= self.max_per_ip).then_some("too many connections from your address")
+        (counted && self.clients.count_from(ip) >= self.max_per_ip).then_some(Limit::PerAddress)
     }
 
     /// Whether a request from there may do what is for the allow list only.
@@ -236,6 +260,10 @@ mod tests {
 
     /// What a request with these further fields, from `peer`, is answered with: the status and what it comes in as.
     fn ask(ini: &str, start: &str, further: &str, peer: &str) -> (u16, String) {
+        ask_while(false, ini, start, further, peer)
+    }
+
+    fn ask_while(stopping: bool, ini: &str, start: &str, further: &str, peer: &str) -> (u16, String) {
         let file = std::path::Path::new("test.ini");
         let (config, _) = Config::parse(ini, file, &super::super::handler_names(), &|_| None).expect("a good file");
         let (routes, clients) = (Routes::new(&config), Registry::new(false, 0));
@@ -248,13 +276,14 @@ mod tests {
             clients: &clients,
             max_clients: 0,
             max_per_ip: 0,
+            stopping,
         };
         let text = format!("{start} HTTP/1.1\r\n{further}\r\n");
         let mut room = fields();
         let request = Request::parse(text.as_bytes(), &mut room).expect("a good head");
         match gate.answer(&request, peer.parse().unwrap()) {
             Err(refusal) => (refusal.status, refusal.why.to_owned()),
-            Ok(Answer::Page(page)) => (200, page.path.to_owned()),
+            Ok(Answer::Page(page)) => (200, page.path().to_owned()),
             Ok(Answer::Upgrade(upgrade)) => {
                 let paced = if upgrade.paced { ", paced" } else { "" };
                 (101, format!("{} {:?} from {}{paced}", upgrade.kind, upgrade.ident, upgrade.ip))
@@ -281,6 +310,31 @@ mod tests {
         assert_eq!(ask("", "GET /?x=1", UPGRADE, FAR).0, 101);
         assert_eq!(ask("", "GET /", "Host: a\r\n", FAR).0, 403);
         assert_eq!(ask("", "GET /demo.js", "Host: a\r\nX-Forwarded-For: 127.0.0.1\r\n", LOCAL).0, 403);
+    }
+
+    #[test]
+    fn health_is_for_everyone_and_metrics_are_for_the_allow_list() {
+        let host = "Host: a\r\n";
+        let forwarded = "Host: a\r\nX-Forwarded-For: 127.0.0.1\r\n";
+        for (method, further, peer) in [("GET", host, FAR), ("HEAD", forwarded, LOCAL), ("GET", UPGRADE, FAR)] {
+            assert_eq!(ask("", &format!("{method} /healthz"), further, peer), expect(200, "/healthz"));
+        }
+        assert_eq!(ask("", "POST /healthz", host, FAR).0, 405);
+        assert_eq!(ask("", "GET /metrics?x", host, LOCAL), expect(200, "/metrics"));
+        assert_eq!(ask("", "GET /metrics", host, FAR).0, 403);
+        assert_eq!(ask("", "GET /metrics", forwarded, LOCAL).0, 403);
+        assert_eq!(ask("[access]\nallowedIP = 192.0.2.0/24", "GET /metrics", host, FAR).0, 200);
+        let ini = "[resources]\n/metrics = echo\n";
+        assert_eq!((ask(ini, "GET /metrics", UPGRADE, FAR).0, ask(ini, "GET /metrics", host, LOCAL).0), (101, 200));
+    }
+
+    #[test]
+    fn a_stopping_server_says_how_it_is_and_lets_nobody_in() {
+        let ask = |start, further| ask_while(true, "", start, further, LOCAL);
+        for start in ["GET /web", "GET /", "GET /metrics", "GET /none"] {
+            assert_eq!(ask(start, UPGRADE), expect(503, "the server is stopping"), "{start}");
+        }
+        assert_eq!(ask("GET /healthz", "Host: a\r\n"), expect(200, "/healthz"));
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! **Adding one is one new file here, and two lines below: its `mod` and its row in [`HANDLERS`].** The path it serves
 //! comes from the INI file.
 
+pub mod exposition;
 pub mod gate;
 pub mod outbox;
 pub mod pages;
@@ -110,8 +111,7 @@ impl<'a> Context<'a> {
         let start = self.outbox.targets.len();
         for client in clients {
             if client.is_full() {
-                let why = Cow::Borrowed("reads too slowly: too much is waiting");
-                self.outbox.close(client.key, CloseCode::TRY_AGAIN_LATER, why);
+                self.outbox.overrun(client.key);
             } else {
                 self.outbox.targets.push(client.key);
             }
@@ -193,6 +193,12 @@ impl Routes {
     pub fn find(&self, path: &str) -> Option<(ResourceId, ApplicationId)> {
         let index = self.paths.iter().position(|(known, _)| known == path)?;
         Some((ResourceId(u8::try_from(index).ok()?), self.paths[index].1))
+    }
+
+    /// The paths there are, in the order of the configuration.
+    pub fn paths(&self) -> impl Iterator<Item = (ResourceId, &str)> {
+        let ids = (0..=u8::MAX).map(ResourceId);
+        ids.zip(self.paths.iter().map(|(path, _)| path.as_str()))
     }
 
     /// The path of a resource.

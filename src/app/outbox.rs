@@ -64,6 +64,8 @@ pub enum Command {
         /// The greeting or an acknowledgement: it goes before what a paced script is still to get.
         urgent: bool,
     },
+    /// A message could not be handed to this client, since more than `maxBacklog` waits for it: close it with 1013.
+    Overrun(ConnectionKey),
     /// Close a connection: the next in [`Outbox::closings`].
     Close,
 }
@@ -105,6 +107,11 @@ impl Outbox {
         if !to.is_empty() {
             self.commands.push(Command::Send { to, kind, body, urgent });
         }
+    }
+
+    /// Asks for a client to be closed that reads so slowly that a message could not be handed to it.
+    pub fn overrun(&mut self, client: ConnectionKey) {
+        self.commands.push(Command::Overrun(client));
     }
 
     /// Asks for a connection to be closed.

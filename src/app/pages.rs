@@ -1,4 +1,4 @@
-//! The demo page, built into the binary.
+//! What a plain GET can be answered with: the demo page, built into the binary, the server's health, its metrics.
 
 /// A file that is served on GET.
 #[derive(Debug)]
@@ -10,6 +10,39 @@ pub struct Page {
     /// Its bytes.
     pub body: &'static [u8],
 }
+
+/// What is served on GET.
+#[derive(Clone, Copy, Debug)]
+pub enum Served {
+    /// A file of the demo page.
+    Page(&'static Page),
+    /// `/healthz`: whether it is up, and nothing else. For load balancers and whoever restarts what is down.
+    Health,
+    /// `/metrics`: see [`exposition`](super::exposition).
+    Metrics,
+}
+
+impl Served {
+    /// Where it is served.
+    pub const fn path(self) -> &'static str {
+        match self {
+            Self::Page(page) => page.path,
+            Self::Health => HEALTH,
+            Self::Metrics => METRICS,
+        }
+    }
+
+    /// Whether it is for everyone; what isn't is for the allow list.
+    pub const fn is_public(self) -> bool {
+        matches!(self, Self::Health)
+    }
+}
+
+const HEALTH: &str = "/healthz";
+const METRICS: &str = "/metrics";
+
+/// Header fields of what is made at the moment it is asked for.
+pub const LIVE_FIELDS: &[&str] = &["Cache-Control: no-store", "X-Content-Type-Options: nosniff"];
 
 /// Header fields of every page: it loads nothing from elsewhere and runs nothing that isn't its own. It may connect
 /// anywhere, since the backend script that it calls is the developer's.
@@ -41,7 +74,11 @@ const PAGES: &[Page] = &[
     Page { path: "/icon.svg", content_type: "image/svg+xml", body: include_bytes!("../../clients/web/icon.svg") },
 ];
 
-/// The page at `path`.
-pub fn find(path: &str) -> Option<&'static Page> {
-    PAGES.iter().find(|page| page.path == path)
+/// What is at `path`.
+pub fn find(path: &str) -> Option<Served> {
+    match path {
+        HEALTH => Some(Served::Health),
+        METRICS => Some(Served::Metrics),
+        _ => PAGES.iter().find(|page| page.path == path).map(Served::Page),
+    }
 }

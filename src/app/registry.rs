@@ -170,6 +170,17 @@ pub struct Registry {
     by_ident: HashMap<Box<str>, Vec<ConnectionKey>>,
     /// Browsers by address; kept only where `maxPerIP` asks for it.
     by_address: Option<HashMap<IpAddr, usize>>,
+    /// By resource, then browsers and scripts.
+    populations: Vec<[Population; 2]>,
+}
+
+/// How many clients of some kind there are.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Population {
+    /// Connected.
+    pub now: usize,
+    /// Connected, or gone again.
+    pub ever: u64,
 }
 
 impl Registry {
@@ -196,6 +207,11 @@ impl Registry {
         }
     }
 
+    /// How many clients of a kind a resource has.
+    pub fn population(&self, resource: ResourceId, kind: ClientKind) -> Population {
+        self.populations.get(usize::from(resource.0)).map_or_else(Population::default, |kinds| kinds[kind as usize])
+    }
+
     /// Enters a client. Its slot must be free, which the loop sees to.
     pub fn insert(&mut self, client: Client) {
         let slot = client.key.slot as usize;
@@ -209,6 +225,13 @@ impl Registry {
         if let (Some(counts), ClientKind::Browser) = (&mut self.by_address, client.kind) {
             *counts.entry(client.address.ip()).or_default() += 1;
         }
+        let resource = usize::from(client.resource.0);
+        if resource >= self.populations.len() {
+            self.populations.resize_with(resource + 1, Default::default);
+        }
+        let population = &mut self.populations[resource][client.kind as usize];
+        population.now += 1;
+        population.ever += 1;
         let (id, slot) = (client.id, client.key.slot);
         self.clients[slot as usize] = Some(client);
         let clients = &self.clients;
@@ -219,6 +242,7 @@ impl Registry {
     pub fn remove(&mut self, key: ConnectionKey) -> Option<Client> {
         self.get(key)?;
         let client = self.clients.get_mut(key.slot as usize)?.take()?;
+        self.populations[usize::from(client.resource.0)][client.kind as usize].now -= 1;
         if let Ok(entry) = self.by_id.find_entry(client.id.hash(), |slot| *slot == key.slot) {
             entry.remove();
         }

@@ -7,7 +7,7 @@ use super::address;
 use super::report::Mismatch;
 use super::save_path;
 use super::values::Value;
-use super::{BrowsersMay, Config};
+use super::{BrowsersMay, Config, LogFormat};
 
 /// Bytes that a message may be set to: 2^31.
 const MESSAGE_BYTES: u64 = 1 << 31;
@@ -139,6 +139,14 @@ pub(super) const KEYS: &[Key] = &[
     }),
     flat("console", |config, value| {
         config.console = value.boolean()?;
+        Ok(())
+    }),
+    flat("logFormat", |config, value| {
+        config.log_format = match value.text() {
+            "text" => LogFormat::Text,
+            "json" => LogFormat::Json,
+            other => return Err(vec![Mismatch::value(other, "text or json")]),
+        };
         Ok(())
     }),
     flat("certFile", |config, value| {

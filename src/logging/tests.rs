@@ -3,6 +3,9 @@
 use std::fs;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use env_logger::Logger;
+use log::{Log as _, Record};
+
 use super::*;
 
 /// A place that can be looked into, and told what to take.
@@ -41,6 +44,8 @@ impl Write for Place {
     }
 }
 
+impl Sink for Place {}
+
 impl Place {
     fn full(&self, full: Option<(usize, i32)>) {
         lock(&self.0).full = full;
@@ -64,8 +69,9 @@ fn untimed(text: &str) -> Vec<String> {
 /// A handle that writes to a place of the test's, and a logger that gathers for it.
 fn logging(path: Option<&Path>, console: bool, filter: &str) -> (Place, LogHandle, Logger) {
     let place = Place::default();
-    let handle = LogHandle::new(Box::new(place.clone()), path, console);
-    let logger = logger(&handle.gathered, path.is_none() && !console, filter);
+    let settings = LogSettings { file: path.map(Path::to_owned), console, ..LogSettings::default() };
+    let handle = LogHandle::new(Box::new(place.clone()), settings);
+    let logger = line::logger(Box::new(handle.gatherer.clone()), &handle.style, filter);
     (place, handle, logger)
 }
 
@@ -172,7 +178,7 @@ fn lost_lines_are_counted_and_told_once() {
         handle.flush();
         assert_eq!(place.calls(), round + 1, "a failed write is not tried again in its turn");
     }
-    assert_eq!(handle.lost(), 12);
+    assert_eq!(handle.flush().lost, 12);
     place.full(None);
     say(&logger, Level::Info, "back");
     handle.flush();
@@ -181,7 +187,7 @@ fn lost_lines_are_counted_and_told_once() {
     say(&logger, Level::Info, "on");
     handle.flush();
     assert_eq!(place.lines(), ["INFO  on"]);
-    assert_eq!(handle.lost(), 12);
+    assert_eq!(handle.flush().lost, 12);
 }
 
 #[test]
@@ -193,13 +199,13 @@ fn a_torn_line_is_lost_and_ends_before_the_next() {
     let line = "2026-11-20T13:15:51.123Z INFO  whole\n".len();
     place.full(Some((line + 29, ENOSPC)));
     handle.flush();
-    assert_eq!(handle.lost(), 2);
+    assert_eq!(handle.flush().lost, 2);
     assert_eq!(place.lines(), ["INFO  whole", "INFO"]);
     say(&logger, Level::Info, "too");
     // Room for the missing line end and no more.
     place.full(Some((1, ENOSPC)));
     handle.flush();
-    assert_eq!(handle.lost(), 3);
+    assert_eq!(handle.flush().lost, 3);
     place.full(None);
     say(&logger, Level::Info, "back");
     handle.flush();
@@ -215,7 +221,7 @@ fn one_place_that_fails_does_not_cost_the_other_its_lines() {
     say(&logger, Level::Info, "text");
     handle.flush();
     assert_eq!(lines_of(&file), ["INFO  text"]);
-    assert_eq!(handle.lost(), 1);
+    assert_eq!(handle.flush().lost, 1);
 }
 
 #[test]
@@ -232,7 +238,7 @@ fn what_gathers_is_bounded() {
     assert!(kept * 1032 <= GATHERED && (kept + 1) * 1032 > GATHERED, "{kept} lines");
     let lost = 2000 - kept;
     assert_eq!(lines[kept], format!("WARN  log: {lost} lines lost: more than 1048576 bytes at once"));
-    assert_eq!(handle.lost(), lost as u64);
+    assert_eq!(handle.flush().lost, lost as u64);
     for _ in 0..2 {
         handle.flush();
         assert!(lock(&handle.outlets).batch.capacity() <= KEPT, "a burst's memory is given back");

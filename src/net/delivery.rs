@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::io;
 
-use log::{debug, info, warn};
+use log::{Level, debug, log, warn};
 
 use super::hub::{ARENA_HIGH, Hub, turn};
 use super::outgoing::{Chain, Outgoing, Places, Source};
@@ -16,6 +16,7 @@ use crate::app::Context;
 use crate::app::outbox::{Body, Closing, Command, Run};
 use crate::clock::Moment;
 use crate::id::ConnectionKey;
+use crate::metrics::{Closer, Closes};
 use crate::proto::deflate::Packing;
 use crate::proto::frame;
 use crate::proto::session::{End, Event, Turn};
@@ -55,8 +56,9 @@ impl<S: Socket> Hub<S> {
                     };
                     let sending = Sending { kind, plain, received, urgent };
                     let kept = self.outbox.arena.len();
+                    let mut handed = 0;
                     for target in to.range() {
-                        self.hand(self.outbox.targets[target], &sending, now);
+                        handed += usize::from(self.hand(self.outbox.targets[target], &sending, now));
                         // Only frames packed for one connection each get to be so many.
                         if self.outbox.arena.len() > kept + ARENA_HIGH {
                             self.flush_all(sending.received, kept, now);
@@ -64,6 +66,14 @@ impl<S: Socket> Hub<S> {
                         }
                     }
                     self.packed.clear();
+                    self.count(&sending, to.len(), handed);
+                }
+                Command::Overrun(client) => {
+                    self.metrics.undelivered_slow += 1;
+                    let why = Cow::Borrowed("reads too slowly: too much is waiting");
+                    if self.close(client, CloseCode::TRY_AGAIN_LATER, why, now) {
+                        self.metrics.dropped_backlog += 1;
+                    }
                 }
                 Command::Close => {
                     if let Some(Closing { client, code, why }) = self.outbox.closings.pop_front() {
@@ -88,13 +98,27 @@ impl<S: Socket> Hub<S> {
         (Run::new(start, arena.len()), &[])
     }
 
-    /// Hands a message to a connection.
+    /// Counts a message that went to `handed` of the `meant` clients it was for.
     #[inline]
-    fn hand(&mut self, key: ConnectionKey, sending: &Sending<'_>, now: Moment) {
+    fn count(&mut self, sending: &Sending<'_>, meant: usize, handed: usize) {
+        let length = match sending.received {
+            [] => frame::payload_length(sending.plain.len()),
+            received => received.len(),
+        };
+        self.metrics.frames.sent.add(sending.kind.opcode(), handed, length);
+        self.metrics.undelivered_gone += (meant - handed) as u64;
+        if !sending.urgent {
+            self.metrics.deliveries += handed as u64;
+        }
+    }
+
+    /// Hands a message to a connection. `false`: it has gone.
+    #[inline]
+    fn hand(&mut self, key: ConnectionKey, sending: &Sending<'_>, now: Moment) -> bool {
         let slot = key.slot as usize;
-        let Some(connection) = self.connections.get_mut(slot) else { return };
+        let Some(connection) = self.connections.get_mut(slot) else { return false };
         if connection.serial != key.serial || !connection.session.is_open() {
-            return;
+            return false;
         }
         if connection.session.is_plain() {
             link(&mut self.outgoing, &mut connection.chain, (sending.plain, sending.received));
@@ -102,6 +126,7 @@ impl<S: Socket> Hub<S> {
             self.hand_specially(slot, sending, now);
         }
         self.mark(slot);
+        true
     }
 
     /// Hands a message to a connection that has agreed on compression, or is paced.
@@ -155,20 +180,22 @@ impl<S: Socket> Hub<S> {
         }
     }
 
-    /// Closes a connection with `code` and `why`.
-    pub(super) fn close(&mut self, key: ConnectionKey, code: CloseCode, why: Cow<'static, str>, now: Moment) {
-        let Some(slot) = self.slot(key) else { return };
+    /// Closes a connection with `code` and `why`. `false`: it was not open.
+    pub(super) fn close(&mut self, key: ConnectionKey, code: CloseCode, why: Cow<'static, str>, now: Moment) -> bool {
+        let Some(slot) = self.slot(key) else { return false };
         let start = self.outbox.arena.len();
         let end = self.connections[slot].session.close(code, why, &mut turn!(self, now));
         self.link_output(slot, start);
         self.mark(slot);
+        let closed = end.is_some();
         self.left(slot, end.map(Event::Closed));
+        closed
     }
 
     /// A connection is broken.
     pub(super) fn lose(&mut self, slot: usize, error: &io::Error) {
         let connection = &mut self.connections[slot];
-        debug!("- {} - connection lost: {error}", connection.address);
+        debug!(address:% = connection.address; "connection lost: {error}");
         let end = connection.session.lost();
         self.mark(slot);
         self.left(slot, end.map(Event::Closed));
@@ -182,18 +209,22 @@ impl<S: Socket> Hub<S> {
             Some(Event::Closed(end)) => {
                 let Some(client) = self.registry.remove(connection.key(slot)) else { return };
                 let path = self.routes.path(client.resource);
-                let expected = match &end {
-                    End::ByPeer(..) | End::Vanished => true,
-                    End::ByUs(code, _) => matches!(*code, CloseCode::NORMAL | CloseCode::GOING_AWAY),
+                let (by, code, level) = match &end {
+                    End::ByPeer(code, _) => (Closer::Client, code.map_or(Closes::NO_CODE, CloseCode::get), Level::Info),
+                    End::Vanished => (Closer::Client, Closes::VANISHED, Level::Info),
+                    End::ByUs(code, _) => {
+                        let expected = matches!(*code, CloseCode::NORMAL | CloseCode::GOING_AWAY);
+                        (Closer::Server, code.get(), if expected { Level::Info } else { Level::Warn })
+                    }
                 };
-                if expected {
-                    info!("{} {} {path} {end}", client.id, client.address);
-                } else {
-                    warn!("{} {} {path} {end}", client.id, client.address);
-                }
+                self.metrics.closes.add(by, code);
+                log!(level, client:% = client.id, address:% = client.address, path = path; "{end}");
                 self.departed.push_back((client, end));
             }
-            Some(Event::Refused(refusal)) => warn!("- {} - refused, {refusal}", connection.address),
+            Some(Event::Refused(refusal)) => {
+                warn!(address:% = connection.address; "refused, {refusal}");
+                self.metrics.refusals.add(refusal.status);
+            }
             Some(Event::Message(_) | Event::Request(_)) | None => {}
         }
     }
@@ -306,9 +337,10 @@ impl<S: Socket> Hub<S> {
         let connection = &mut self.connections[slot];
         let key = connection.key(slot);
         warn!(
-            "- {} - holds {} bytes, the most of all, and maxMemory is used up",
-            connection.address, connection.counted
+            address:% = connection.address;
+            "holds {} bytes, the most of all, and maxMemory is used up", connection.counted
         );
+        self.metrics.dropped_memory += 1;
         if connection.session.is_open() && connection.cut_backlog() {
             self.close(key, CloseCode::TRY_AGAIN_LATER, Cow::Borrowed("server is out of memory for you"), now);
         } else {

@@ -15,24 +15,24 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use log::{debug, error, info, warn};
+use log::{error, info, warn};
 use slab::Slab;
 
 use super::connection::Connection;
 use super::outgoing::{Outgoing, Source};
 use super::socket::Socket;
 use super::timers::Timers;
-use crate::app::gate::{Answer, Gate, Upgrade};
+use crate::app::gate::{Answer, Gate, Limit, Upgrade};
 use crate::app::outbox::{Outbox, Run};
-use crate::app::pages;
 use crate::app::registry::{Address, Client, ClientKind, Registry};
 use crate::app::{Context, Routes};
 use crate::clock::Moment;
 use crate::config::Config;
 use crate::id::{ClientIds, ConnectionKey};
+use crate::metrics::{Metrics, Process};
 use crate::proto::deflate::Codec;
 use crate::proto::frame::{self, Opcode};
-use crate::proto::http::{self, Request, Response};
+use crate::proto::http::{self, Request};
 use crate::proto::input::Input;
 use crate::proto::pacing::Pacer;
 use crate::proto::reader::give_spare;
@@ -67,6 +67,7 @@ macro_rules! turn {
             out: &mut $hub.outbox.arena,
             spare: &mut $hub.spare,
             codec: &mut $hub.codec,
+            tally: &mut $hub.metrics.frames,
         }
     };
 }
@@ -103,6 +104,11 @@ pub struct Hub<S: Socket> {
     /// Bytes that unfinished messages and waiting output of all connections hold.
     pub(super) held: usize,
     told_of_proxy: bool,
+    /// Nobody else is let in.
+    pub(super) stopping: bool,
+    pub(super) metrics: Metrics,
+    /// Says what the operating system knows of this process.
+    pub(super) process: fn() -> Process,
 }
 
 impl<S: Socket> Hub<S> {
@@ -131,6 +137,9 @@ impl<S: Socket> Hub<S> {
             listening,
             held: 0,
             told_of_proxy: false,
+            stopping: false,
+            metrics: Metrics::default(),
+            process: Process::default,
         }
     }
 
@@ -147,6 +156,11 @@ impl<S: Socket> Hub<S> {
     /// Who is connected.
     pub const fn clients(&self) -> &Registry {
         &self.registry
+    }
+
+    /// The slots of those that a stopping server waits for: all but connections that wait for a request themselves.
+    pub fn unfinished(&self) -> impl Iterator<Item = usize> {
+        self.connections.iter().filter(|(_, connection)| !connection.session.awaits_request()).map(|(slot, _)| slot)
     }
 
     /// Bytes that unfinished messages and waiting output of all connections hold.
@@ -170,6 +184,7 @@ impl<S: Socket> Hub<S> {
         self.serial = self.serial.wrapping_add(1);
         let session = Session::new(now, &self.limits);
         let slot = self.connections.insert(Connection::new(socket, session, self.serial, Address::from(peer)));
+        self.metrics.accepted += 1;
         let silent = !self.read(slot, now);
         let connection = &mut self.connections[slot];
         if silent {
@@ -177,7 +192,7 @@ impl<S: Socket> Hub<S> {
         }
         // Not before the read: the poll would tell of what has been read by then.
         if let Err(error) = connection.socket.watch(&self.poll, slot, false, true) {
-            error!("- {peer} - can't be watched: {error}");
+            error!(address:% = peer; "can't be watched: {error}");
             self.lose(slot, &error);
         }
         slot
@@ -219,6 +234,7 @@ impl<S: Socket> Hub<S> {
             self.mark(slot);
             let connection = &self.connections[slot];
             if connection.slow_at(self.config.limits.max_backlog_time) <= now {
+                self.metrics.dropped_backlog_time += 1;
                 self.close(key, CloseCode::TRY_AGAIN_LATER, Cow::Borrowed("reads too slowly"), now);
             }
             let start = self.outbox.arena.len();
@@ -228,9 +244,11 @@ impl<S: Socket> Hub<S> {
         }
     }
 
-    /// Starts the end: everyone is told that the server goes, and idle connections are dropped.
+    /// Starts the end: everyone is told that the server goes. What waits for a request stays, and is answered with 503:
+    /// so a load balancer that keeps its connection learns at its next check that this server goes.
     pub fn drain(&mut self, now: Moment) {
-        let keys: Vec<_> = self.connections.iter().map(|(slot, connection)| connection.key(slot)).collect();
+        self.stopping = true;
+        let keys: Vec<_> = self.unfinished().map(|slot| self.connections[slot].key(slot)).collect();
         for key in keys {
             self.close(key, CloseCode::GOING_AWAY, Cow::Borrowed("server is stopping"), now);
         }
@@ -242,8 +260,6 @@ impl<S: Socket> Hub<S> {
         let old = &self.config;
         let fixed = [
             ("address", config.listen != old.listen),
-            ("logfile", config.log_file != old.log_file),
-            ("console", config.console != old.console),
             ("pidFile", config.pid_file != old.pid_file),
             ("[resources]", config.resources != old.resources),
         ];
@@ -251,8 +267,6 @@ impl<S: Socket> Hub<S> {
             warn!("{key} can't change while the server runs: it stays as it was until a restart");
         }
         config.listen.clone_from(&old.listen);
-        config.log_file.clone_from(&old.log_file);
-        config.console = old.console;
         config.pid_file.clone_from(&old.pid_file);
         config.resources.clone_from(&old.resources);
         self.limits = limits(&config);
@@ -391,40 +405,29 @@ impl<S: Socket> Hub<S> {
             clients: &self.registry,
             max_clients: self.config.limits.max_clients,
             max_per_ip: self.config.limits.max_per_ip,
+            stopping: self.stopping,
         };
         let request = Request::parse(head, &mut room);
         if request.as_ref().is_ok_and(|request| gate.source(request, peer.ip()).untrusted_proxy) && !self.told_of_proxy
         {
             self.told_of_proxy = true;
             warn!(
-                "- {peer} - was forwarded by a proxy that trustedProxies does not name: \
+                address:% = peer;
+                "was forwarded by a proxy that trustedProxies does not name: \
                  such requests are never on the allow list (said once)"
             );
         }
-        let path = request.as_ref().map_or("-", |request| request.path).to_owned();
+        let path = request.as_ref().map_or("", |request| request.path);
         let answer = request.and_then(|request| gate.answer(&request, peer.ip()).map(|answer| (request, answer)));
         let start = self.outbox.arena.len();
         match answer {
             Err(refusal) => {
-                warn!("- {peer} {path} refused, {refusal}");
+                warn!(address:% = peer, path = path; "refused, {refusal}");
+                self.metrics.refusals.add(refusal.status);
                 self.connections[slot].session.refuse(refusal, &mut turn!(self, now));
                 self.link_output(slot, start);
             }
-            Ok((request, Answer::Page(page))) => {
-                debug!("- {peer} {} served", page.path);
-                let last = !request.keeps_alive();
-                Response {
-                    status: 200,
-                    fields: pages::FIELDS,
-                    content_type: page.content_type,
-                    body: page.body,
-                    head_only: request.method == "HEAD",
-                    close: last,
-                }
-                .write(&mut self.outbox.arena);
-                self.connections[slot].session.answered(last, &mut turn!(self, now));
-                self.link_output(slot, start);
-            }
+            Ok((request, Answer::Page(served))) => self.serve(slot, &request, served, now),
             Ok((request, Answer::Upgrade(upgrade))) => {
                 let origin = request.first("origin").unwrap_or_default();
                 self.upgrade(slot, upgrade, origin, now);
@@ -447,8 +450,13 @@ impl<S: Socket> Hub<S> {
         connection.session.accept(upgrade.key, terms, &mut turn!(self, now));
         self.link_output(slot, start);
         let path = self.routes.path(upgrade.resource.0);
-        if let Some(why) = upgrade.turned_away {
-            warn!("- {address} {path} turned away: {why}");
+        if let Some(limit) = upgrade.turned_away {
+            let why = limit.why();
+            warn!(address:% = address, path = path; "turned away: {why}");
+            match limit {
+                Limit::Clients => self.metrics.turned_away_clients += 1,
+                Limit::PerAddress => self.metrics.turned_away_address += 1,
+            }
             self.turn_away(slot, why, now);
             return;
         }
@@ -465,7 +473,10 @@ impl<S: Socket> Hub<S> {
         }
         let ident = client.ident().unwrap_or_default();
         let user = client.user().map(|user| format!(", user {user:?}")).unwrap_or_default();
-        info!("{} {address} {path} opened by a {}, ident {ident:?}, origin {origin:?}{user}", client.id, client.kind);
+        info!(
+            client:% = client.id, address:% = address, path = path;
+            "opened by a {}, ident {ident:?}, origin {origin:?}{user}", client.kind
+        );
         let key = client.key;
         self.registry.insert(client);
         let Some(client) = self.registry.get(key) else { return };
@@ -480,7 +491,7 @@ impl<S: Socket> Hub<S> {
         let told = format!(r#"{{"opcode":"close","error":"{why}"}}"#);
         let session = &mut self.connections[slot].session;
         let mut turn = turn!(self, now);
-        session.say(true, &mut turn, |out| frame::write_frame(out, Opcode::Text, told.as_bytes()));
+        session.say(Opcode::Text, true, &mut turn, |out| frame::write_frame(out, Opcode::Text, told.as_bytes()));
         session.close(CloseCode::TRY_AGAIN_LATER, Cow::Borrowed(why), &mut turn);
         self.link_output(slot, start);
     }

@@ -13,4 +13,6 @@ mod connection;
 mod delivery;
 mod listener;
 mod outgoing;
+mod process;
+mod serving;
 mod timers;

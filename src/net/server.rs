@@ -5,7 +5,7 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use log::{info, warn};
 use mio::net::TcpStream;
@@ -15,12 +15,17 @@ use signal_hook_mio::v1_0::Signals;
 
 use super::hub::Hub;
 use super::listener::{DEFERRED, Listener};
+use super::process;
 use crate::clock::Moment;
 use crate::config::Config;
 use crate::id::ClientIds;
+use crate::logging::LogState;
 
 /// Events taken from one poll.
 const EVENTS: usize = 1024;
+
+/// How soon log lines are offered again that nobody has taken.
+const LOG_RETRY: Duration = Duration::from_millis(100);
 
 /// Descriptors kept for everything that isn't a client.
 const RESERVED: usize = 64;
@@ -51,8 +56,8 @@ impl std::error::Error for StartError {}
 
 /// What the loop asks of the program around it.
 pub trait Host {
-    /// A turn has ended, and the loop is about to sleep: log lines are to be written.
-    fn after_turn(&mut self);
+    /// A turn has ended, and the loop is about to sleep: log lines are to be written, as far as they are taken at once.
+    fn after_turn(&mut self) -> LogState;
 
     /// HUP: the log is to be reopened, and the configuration read again. `None`: it can't be used, which has been logged,
     /// and the old one stays.
@@ -73,7 +78,8 @@ pub struct Server {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Phase {
     Running,
-    /// No more is accepted; everyone has been told to go, and has until then.
+    /// No more is accepted, so that whoever comes next finds the server that takes this one's place, or nobody; everyone
+    /// has been told to go, and has until then.
     Draining(Moment),
 }
 
@@ -91,15 +97,10 @@ impl Server {
         let listening = listeners.iter().filter_map(Listener::ip).collect();
         let registry = poll.registry().try_clone().map_err(StartError::Loop)?;
         let drain_timeout = config.limits.drain_timeout;
-        Ok(Self {
-            poll,
-            signals,
-            listeners,
-            hub: Hub::new(config, listening, registry, ClientIds::new(random)),
-            began: Instant::now(),
-            phase: Phase::Running,
-            drain_timeout,
-        })
+        let mut hub = Hub::new(config, listening, registry, ClientIds::new(random));
+        hub.process = process::look;
+        hub.metrics.started = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+        Ok(Self { poll, signals, listeners, hub, began: Instant::now(), phase: Phase::Running, drain_timeout })
     }
 
     /// The addresses that are listened on.
@@ -113,13 +114,19 @@ impl Server {
             info!("listening on ws://{}", listener.address());
         }
         let mut events = Events::with_capacity(EVENTS);
+        let mut woken = Instant::now();
         loop {
-            host.after_turn();
-            match self.poll.poll(&mut events, self.timeout()) {
+            let log = host.after_turn();
+            self.hub.metrics.log_lines_lost = log.lost;
+            let asleep = Instant::now();
+            self.hub.metrics.turns.add(asleep - woken);
+            let polled = self.poll.poll(&mut events, self.timeout(asleep, log.waiting));
+            woken = Instant::now();
+            match polled {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 result => result?,
             }
-            let now = self.now();
+            let now = self.moment(woken);
             self.hub.go_on(now);
             for event in &events {
                 match event.token() {
@@ -144,21 +151,21 @@ impl Server {
             self.hub.expire(now);
             self.hub.settle(now);
             if let Phase::Draining(until) = self.phase
-                && (self.hub.is_empty() || until <= now)
+                && (until <= now || self.hub.unfinished().next().is_none())
             {
-                info!("stopped, {} connections left", self.hub.len());
+                info!("stopped, {} connections left", self.hub.unfinished().count());
                 host.after_turn();
                 return Ok(());
             }
         }
     }
 
-    fn now(&self) -> Moment {
-        Moment::from_millis(u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX))
+    fn moment(&self, at: Instant) -> Moment {
+        Moment::from_millis(u64::try_from((at - self.began).as_millis()).unwrap_or(u64::MAX))
     }
 
-    /// How long the poll may sleep.
-    fn timeout(&self) -> Option<Duration> {
+    /// How long the poll may sleep. `lines_wait`: the log is to be tried again soon.
+    fn timeout(&self, now: Instant, lines_wait: bool) -> Option<Duration> {
         if self.hub.has_unread() || self.listeners.iter().any(Listener::has_more) {
             return Some(Duration::ZERO);
         }
@@ -169,8 +176,12 @@ impl Server {
         if let Phase::Draining(until) = self.phase {
             deadline = deadline.min(until);
         }
+        let now = self.moment(now);
+        if lines_wait {
+            deadline = deadline.min(now.after(LOG_RETRY));
+        }
         // A millisecond more: a poll rounds down, and would wake just before the deadline.
-        (deadline != Moment::NEVER).then(|| self.now().until(deadline) + Duration::from_millis(1))
+        (deadline != Moment::NEVER).then(|| now.until(deadline) + Duration::from_millis(1))
     }
 
     /// Reads the signals that came. `true`: stop at once.

@@ -249,6 +249,15 @@ pub fn payload_of(frame: &[u8]) -> &[u8] {
     }
 }
 
+/// The length of the payload of a whole frame as a server sends it, which is `frame` bytes long.
+pub const fn payload_length(frame: usize) -> usize {
+    match frame {
+        ..=127 => frame.saturating_sub(2),
+        128..=65_539 => frame - 4,
+        _ => frame - 10,
+    }
+}
+
 /// Where, in a stream of whole frames as a server sends them, the first frame begins at or after `offset`.
 ///
 /// `start` is where some frame begins, at or before `offset`; `peek` copies what stands at a position into a buffer and

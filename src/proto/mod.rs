@@ -13,6 +13,7 @@ pub mod message;
 pub mod pacing;
 pub mod reader;
 pub mod session;
+pub mod tally;
 pub mod utf8;
 
 pub use frame::CloseCode;

@@ -55,12 +55,12 @@ impl Pacer {
         if urgent { &mut self.urgent } else { &mut self.others }.push_back(frame);
     }
 
-    /// Keeps the answer to a ping until it may go, in place of one to an earlier ping.
-    pub fn hold_pong(&mut self, frame: Vec<u8>) {
+    /// Keeps the answer to a ping until it may go. `true`: it takes the place of one to an earlier ping.
+    pub fn hold_pong(&mut self, frame: Vec<u8>) -> bool {
         self.held += frame.len();
-        if let Some(earlier) = self.pong.replace(frame) {
-            self.held -= earlier.len();
-        }
+        let earlier = self.pong.replace(frame);
+        self.held -= earlier.as_ref().map_or(0, Vec::len);
+        earlier.is_some()
     }
 
     /// The held frame that may go now, if any; it counts as on its way.
@@ -121,7 +121,7 @@ mod tests {
         pacer.hold(b"ready".to_vec(), true);
         pacer.hold(b"text".to_vec(), false);
         for number in 0..100 {
-            pacer.hold_pong(vec![number; 10]);
+            assert_eq!(pacer.hold_pong(vec![number; 10]), number > 0);
         }
         assert_eq!(pacer.held(), 19);
         assert_eq!(pacer.release(at(30)), Some(b"ready".to_vec()));

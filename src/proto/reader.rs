@@ -22,8 +22,8 @@ pub enum Item<'a> {
     Message(Message<'a>),
     /// To be answered with the same payload.
     Ping(Cow<'a, [u8]>),
-    /// An answer to a ping, or sent unasked.
-    Pong,
+    /// An answer to a ping, or sent unasked, with so many bytes.
+    Pong(usize),
     /// The peer is done; the code is one that may be sent.
     Close(Option<CloseCode>, Box<str>),
 }
@@ -307,7 +307,7 @@ fn control(opcode: Opcode, payload: Cow<'_, [u8]>) -> Result<Item<'_>, Fault> {
             Item::Close(code, reason)
         }
         Opcode::Ping => Item::Ping(payload),
-        _ => Item::Pong,
+        _ => Item::Pong(payload.len()),
     })
 }
 

@@ -27,6 +27,7 @@ use super::input::Input;
 use super::message::Message;
 use super::pacing::Pacer;
 use super::reader::{Item, Reader};
+use super::tally::Tally;
 use crate::clock::Moment;
 
 /// What a session allows its peer. One for all of them.
@@ -61,6 +62,8 @@ pub struct Turn<'t> {
     pub spare: &'t mut Vec<u8>,
     /// What all connections share for compression.
     pub codec: &'t mut Codec,
+    /// Where what is read and said is counted.
+    pub tally: &'t mut Tally,
 }
 
 /// What came in.
@@ -178,6 +181,11 @@ impl Session {
     /// Whether it is a WebSocket that messages may be sent to.
     pub fn is_open(&self) -> bool {
         self.state == State::Open
+    }
+
+    /// Whether it is HTTP, and no request is being answered.
+    pub fn awaits_request(&self) -> bool {
+        self.state == State::Head
     }
 
     /// Whether no more will be said, so that our side of the connection is to be shut once the output is out.
@@ -316,6 +324,7 @@ impl Session {
             }
             State::Open => {
                 frame::write_frame(turn.out, Opcode::Ping, b"");
+                turn.tally.sent.add(Opcode::Ping, 1, 0);
                 self.unanswered = true;
                 self.due = turn.now.limit(turn.limits.ping_interval);
                 None
@@ -359,14 +368,14 @@ impl Session {
         }
     }
 
-    /// Says something that no application sends: one frame, which `write` appends. It keeps to the pace like any other.
-    pub fn say(&mut self, urgent: bool, turn: &mut Turn<'_>, write: impl FnOnce(&mut Vec<u8>)) {
-        if self.pass(urgent, turn.now) {
-            write(turn.out);
-        } else {
-            let mut frame = Vec::new();
-            write(&mut frame);
-            self.hold(frame, urgent);
+    /// Says something that no application sends: one frame with this opcode, which `write` appends. It keeps to the pace
+    /// like any other.
+    pub fn say(&mut self, opcode: Opcode, urgent: bool, turn: &mut Turn<'_>, write: impl FnOnce(&mut Vec<u8>)) {
+        let start = turn.out.len();
+        write(turn.out);
+        turn.tally.sent.add(opcode, 1, frame::payload_of(&turn.out[start..]).len());
+        if !self.pass(urgent, turn.now) {
+            self.hold(turn.out.split_off(start), urgent);
         }
     }
 
@@ -427,18 +436,27 @@ impl Session {
             let deflate = self.extra.as_mut().and_then(|extra| extra.deflate.as_mut());
             match self.reader.next(input, deflate, turn) {
                 Ok(None) => return None,
-                // After our Close their messages and pings are of no interest.
-                Ok(Some(Item::Message(_) | Item::Ping(_))) if self.state == State::Closing => {}
                 Ok(Some(Item::Message(message))) => {
+                    turn.tally.received.add(message.kind.opcode(), 1, message.data.len());
+                    // After our Close their messages and pings are of no interest.
+                    if self.state == State::Closing {
+                        continue;
+                    }
                     if self.is_too_fast(turn) {
                         let end = self.fail(CloseCode::POLICY_VIOLATION, "more messages a second than allowed", turn);
                         return end.map(Event::Closed);
                     }
                     return Some(Event::Message(message));
                 }
-                Ok(Some(Item::Ping(payload))) => self.pong(&payload, turn),
-                Ok(Some(Item::Pong)) => {}
+                Ok(Some(Item::Ping(payload))) => {
+                    turn.tally.received.add(Opcode::Ping, 1, payload.len());
+                    if self.state != State::Closing {
+                        self.pong(&payload, turn);
+                    }
+                }
+                Ok(Some(Item::Pong(length))) => turn.tally.received.add(Opcode::Pong, 1, length),
                 Ok(Some(Item::Close(code, reason))) => {
+                    turn.tally.received.add(Opcode::Close, 1, code.map_or(0, |_| 2 + reason.len()));
                     return self.closed_by_peer(code, reason, turn).map(Event::Closed);
                 }
                 Err(fault) => return self.fail(fault.close_code(), fault.why(), turn).map(Event::Closed),
@@ -452,8 +470,11 @@ impl Session {
         } else if let Some(pacer) = self.pacer_mut() {
             let mut frame = Vec::new();
             frame::write_frame(&mut frame, Opcode::Pong, payload);
-            pacer.hold_pong(frame);
+            if pacer.hold_pong(frame) {
+                return;
+            }
         }
+        turn.tally.sent.add(Opcode::Pong, 1, payload.len());
     }
 
     /// RFC 6455, section 5.5.1: a Close is answered with a Close, and the code it carried.
@@ -462,7 +483,7 @@ impl Session {
         if open {
             match code {
                 Some(code) => self.write_close(code, "", turn),
-                None => self.say(false, turn, |out| frame::write_frame(out, Opcode::Close, b"")),
+                None => self.say(Opcode::Close, false, turn, |out| frame::write_frame(out, Opcode::Close, b"")),
             }
         }
         self.linger(turn);
@@ -480,7 +501,7 @@ impl Session {
     }
 
     fn write_close(&mut self, code: CloseCode, why: &str, turn: &mut Turn<'_>) {
-        self.say(false, turn, |out| frame::write_close(out, code, why));
+        self.say(Opcode::Close, false, turn, |out| frame::write_close(out, code, why));
     }
 
     fn pacer(&self) -> Option<&Pacer> {

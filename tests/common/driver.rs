@@ -19,6 +19,7 @@ use websock::proto::message::{Kind, Message};
 use websock::proto::pacing::Pacer;
 use websock::proto::reader::give_spare;
 use websock::proto::session::{End, Event, Limits, Session, Terms, Turn};
+use websock::proto::tally::Tally;
 use websock::proto::{CloseCode, frame};
 
 /// A good upgrade request, with the key of RFC 6455, section 1.3.
@@ -178,6 +179,7 @@ pub(crate) struct Driver {
     pub(crate) now: Moment,
     pub(crate) spare: Vec<u8>,
     codec: Codec,
+    pub(crate) tally: Tally,
     setup: Setup,
     /// Output that is not in `steps` yet.
     out: Vec<u8>,
@@ -197,6 +199,7 @@ macro_rules! turn {
             out: &mut $driver.out,
             spare: &mut $driver.spare,
             codec: &mut $driver.codec,
+            tally: &mut $driver.tally,
         }
     };
 }
@@ -210,6 +213,7 @@ impl Driver {
             now,
             spare: Vec::new(),
             codec: Codec::default(),
+            tally: Tally::default(),
             setup,
             out: Vec::new(),
             sent: Vec::new(),

@@ -19,6 +19,7 @@ use websock::proto::frame::{self, Header, MAX_HEADER, Opcode, Sender};
 use websock::proto::input::Input;
 use websock::proto::reader::{Item, Reader};
 use websock::proto::session::{Limits, Turn};
+use websock::proto::tally::Tally;
 
 use crate::pieces;
 
@@ -68,7 +69,9 @@ fn read(data: &[u8], most: usize, limits: &Limits) -> (Vec<Seen>, Rest) {
     let mut bytes = data.to_vec();
     let (mut out, mut spare) = (Vec::new(), Vec::new());
     let mut codec = Codec::default();
-    let mut turn = Turn { now: Moment::START, limits, out: &mut out, spare: &mut spare, codec: &mut codec };
+    let mut tally = Tally::default();
+    let mut turn =
+        Turn { now: Moment::START, limits, out: &mut out, spare: &mut spare, codec: &mut codec, tally: &mut tally };
     let mut reader = Reader::default();
     let mut seen = Vec::new();
     let mut start = 0;
@@ -82,7 +85,7 @@ fn read(data: &[u8], most: usize, limits: &Limits) -> (Vec<Seen>, Rest) {
                 Ok(None) => break,
                 Ok(Some(Item::Message(message))) => seen.push(Seen::Message(message.kind, message.data.into_owned())),
                 Ok(Some(Item::Ping(payload))) => seen.push(Seen::Ping(payload.into_owned())),
-                Ok(Some(Item::Pong)) => seen.push(Seen::Pong),
+                Ok(Some(Item::Pong(_))) => seen.push(Seen::Pong),
                 Ok(Some(Item::Close(code, reason))) => {
                     return (seen, Rest::Closed(code.map(frame::CloseCode::get), reason.into()));
                 }

@@ -27,6 +27,7 @@ use websock::proto::input::Input;
 use websock::proto::message::Assembly;
 use websock::proto::pacing::Pacer;
 use websock::proto::session::{End, Event, Limits, Session, Terms, Turn};
+use websock::proto::tally::Tally;
 
 const GREETING: Duration = Duration::from_millis(30);
 
@@ -156,6 +157,7 @@ struct Driver {
     out: Vec<u8>,
     spare: Vec<u8>,
     codec: Codec,
+    tally: Tally,
     cut: usize,
     answer: Answer,
     accepted: bool,
@@ -188,6 +190,7 @@ impl Driver {
             out: Vec::new(),
             spare: Vec::new(),
             codec: Codec::default(),
+            tally: Tally::default(),
             cut: 0,
             answer: Answer::Browser,
             accepted: false,
@@ -393,8 +396,14 @@ impl Driver {
     fn call<T: Told>(&mut self, call: impl FnOnce(&mut Session, &mut Turn<'_>) -> T) -> T {
         let (was_open, was_over) = (self.session.is_open(), self.session.is_over(false));
         let mut out = std::mem::take(&mut self.out);
-        let mut turn =
-            Turn { now: self.now, limits: &self.limits, out: &mut out, spare: &mut self.spare, codec: &mut self.codec };
+        let mut turn = Turn {
+            now: self.now,
+            limits: &self.limits,
+            out: &mut out,
+            spare: &mut self.spare,
+            codec: &mut self.codec,
+            tally: &mut self.tally,
+        };
         let told = call(&mut self.session, &mut turn);
         assert!(self.spare.is_empty() && self.spare.capacity() <= SPARE);
         assert!(!was_over || self.session.is_over(false), "over for good");
