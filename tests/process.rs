@@ -95,16 +95,19 @@ fn term_and_int_let_the_clients_go_and_stop() {
         for client in [&mut browser, &mut script, &mut echo] {
             client.expect_close_frame(1001);
         }
-        idle.expect_end();
-        halfway.expect_end();
         assert!(server::is_deaf(address), "nobody else comes in");
+        // Whoever asks over a connection that is there already is told.
+        halfway.send(b"Upgrade: websocket\r\nConnection: Upgrade\r\n\r\n");
+        assert!(halfway.head().starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "not let in");
         // What they still say is not acted on; that they answer the Close is waited for.
         browser.say(r#"{"opcode":"broadcast"}"#);
         for client in [&mut browser, &mut script, &mut echo] {
             client.send(&masked(server::CLOSE, &1001_u16.to_be_bytes()));
             client.expect_end();
         }
-        drop([browser, script, echo]);
+        drop([browser, script, echo, halfway]);
+        // One that has asked for nothing is not waited for.
+        idle.expect_end();
         assert_eq!(server.wait_for_exit().code(), Some(0));
         assert!(!server.lines_with("stopped, 0 connections left").is_empty());
     }

@@ -56,20 +56,12 @@ pub(super) fn own(style: &Style, level: Level, text: &str) -> Vec<u8> {
 }
 
 fn write_text(out: &mut Formatter, record: &Record<'_>) -> io::Result<()> {
-    write!(out, "{} {:<5} ", out.timestamp_millis(), record.level())?;
-    if record.level() >= Level::Debug {
-        write!(out, "{}: ", Escaped(record.target()))?;
-    }
+    let (time, level) = (out.timestamp_millis(), record.level());
     let about = about(record);
-    if about.iter().any(|(_, value)| value.is_some()) {
-        for (_, value) in about {
-            match value {
-                Some(value) => write!(out, "{} ", Escaped(value))?,
-                None => out.write_all(b"- ")?,
-            }
-        }
+    if level >= Level::Debug {
+        return writeln!(out, "{time} {level:<5} {}: {}{}", Escaped(record.target()), about, Escaped(record.args()));
     }
-    writeln!(out, "{}", Escaped(record.args()))
+    writeln!(out, "{time} {level:<5} {about}{}", Escaped(record.args()))
 }
 
 fn write_json(out: &mut Formatter, record: &Record<'_>) -> io::Result<()> {
@@ -82,7 +74,7 @@ fn write_json(out: &mut Formatter, record: &Record<'_>) -> io::Result<()> {
     };
     write!(out, r#"{{"time":"{}","level":"{level}","message":"#, out.timestamp_millis())?;
     write!(out, "{}", Quoted(record.args()))?;
-    for (name, value) in about(record) {
+    for (name, value) in ABOUT.iter().zip(about(record).0) {
         if let Some(value) = value {
             write!(out, r#","{name}":{}"#, Quoted(value))?;
         }
@@ -93,14 +85,32 @@ fn write_json(out: &mut Formatter, record: &Record<'_>) -> io::Result<()> {
     out.write_all(b"}\n")
 }
 
-/// Whom a record is about.
-fn about<'r>(record: &'r Record<'_>) -> [(&'static str, Option<Value<'r>>); 3] {
+/// Whom a record is about: client, address and path.
+struct About<'r>([Option<Value<'r>>; ABOUT.len()]);
+
+const ABOUT: [&str; 3] = ["client", "address", "path"];
+
+fn about<'r>(record: &'r Record<'_>) -> About<'r> {
     let pairs = record.key_values();
-    ["client", "address", "path"].map(|name| {
-        let value = pairs.get(Key::from_str(name));
-        // Some don't always have a path to tell, and leave it empty.
-        (name, value.filter(|value| value.to_borrowed_str() != Some("")))
-    })
+    // Some don't always have a path to tell, and leave it empty.
+    About(ABOUT.map(|name| pairs.get(Key::from_str(name)).filter(|value| value.to_borrowed_str() != Some(""))))
+}
+
+/// As it stands in front of a message: nothing where nobody is named.
+impl fmt::Display for About<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.iter().all(Option::is_none) {
+            return Ok(());
+        }
+        for value in &self.0 {
+            match value {
+                Some(value) => Escaped(value).fmt(f)?,
+                None => f.write_char('-')?,
+            }
+            f.write_char(' ')?;
+        }
+        Ok(())
+    }
 }
 
 /// Shows a text so that it stays one line and moves no cursor.
@@ -108,7 +118,7 @@ struct Escaped<T>(T);
 
 impl<T: fmt::Display> fmt::Display for Escaped<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(Escaping { to: f, json: false }, "{}", self.0)
+        write!(Escaping::<'_, '_, false>(f), "{}", self.0)
     }
 }
 
@@ -118,39 +128,36 @@ struct Quoted<T>(T);
 impl<T: fmt::Display> fmt::Display for Quoted<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_char('"')?;
-        write!(Escaping { to: f, json: true }, "{}", self.0)?;
+        write!(Escaping::<'_, '_, true>(f), "{}", self.0)?;
         f.write_char('"')
     }
 }
 
-struct Escaping<'a, 'b> {
-    to: &'a mut fmt::Formatter<'b>,
-    json: bool,
-}
+struct Escaping<'a, 'b, const JSON: bool>(&'a mut fmt::Formatter<'b>);
 
-impl fmt::Write for Escaping<'_, '_> {
+impl<const JSON: bool> fmt::Write for Escaping<'_, '_, JSON> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        let json = self.json;
-        // Almost all that is ever logged.
-        if text.bytes().all(|byte| matches!(byte, b' '..=b'~') && !(json && matches!(byte, b'"' | b'\\'))) {
-            return self.to.write_str(text);
+        let is_quote = |byte: u8| JSON && matches!(byte, b'"' | b'\\');
+        // Almost all that is ever logged. Without a way out at the first odd byte it is done by vectors.
+        if !text.bytes().fold(false, |odd, byte| odd | !(b' '..=b'~').contains(&byte) | is_quote(byte)) {
+            return self.0.write_str(text);
         }
         // The separators are no control characters, and end a line in many viewers all the same.
         let must_be_escaped =
-            |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') || (json && matches!(c, '"' | '\\'));
+            |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}') || u8::try_from(c).is_ok_and(is_quote);
         let mut rest = text;
         while let Some(at) = rest.find(must_be_escaped) {
-            self.to.write_str(&rest[..at])?;
+            self.0.write_str(&rest[..at])?;
             let mut chars = rest[at..].chars();
             match chars.next() {
-                Some(c @ ('"' | '\\')) => write!(self.to, "\\{c}")?,
+                Some(c @ ('"' | '\\')) => write!(self.0, "\\{c}")?,
                 // None of them takes more than four digits.
-                Some(c) if json => write!(self.to, "\\u{:04x}", u32::from(c))?,
-                Some(c) => write!(self.to, "{}", c.escape_default())?,
+                Some(c) if JSON => write!(self.0, "\\u{:04x}", u32::from(c))?,
+                Some(c) => write!(self.0, "{}", c.escape_default())?,
                 None => {}
             }
             rest = chars.as_str();
         }
-        self.to.write_str(rest)
+        self.0.write_str(rest)
     }
 }

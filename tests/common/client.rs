@@ -185,6 +185,11 @@ impl Client {
         Self::greeted(server.address(), "/php", SCRIPT).0
     }
 
+    /// Another on a path of its own.
+    pub(crate) fn script_on(server: &Server, path: &str) -> Self {
+        Self::greeted(server.address(), path, SCRIPT).0
+    }
+
     /// A client of the relay, greeted, and its UUID.
     pub(crate) fn greeted(address: SocketAddr, path: &str, fields: &str) -> (Self, String) {
         let mut client = Self::open(address, path, fields);
