@@ -32,6 +32,9 @@ const FILTER: &str = "info";
 const GATHERED: usize = 1 << 20;
 /// Bytes of buffer that are kept for the next turn; a burst's memory is given back.
 const KEPT: usize = 1 << 16;
+/// When lines are offered again to a place that has just taken some, and to one that has taken none.
+const MOVING: Duration = Duration::from_millis(1);
+const STUCK: Duration = Duration::from_millis(100);
 /// How long the last lines of a process are offered to a place that doesn't take them.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -51,8 +54,8 @@ pub struct LogSettings {
 pub struct LogState {
     /// Lines lost since the start, each counted for every place that it should have gone to.
     pub lost: u64,
-    /// Some have not been taken yet: it is worth trying again soon, though nothing is logged.
-    pub waiting: bool,
+    /// Some have not been taken yet: when to try again, though nothing may be logged until then.
+    pub retry: Option<Duration>,
 }
 
 /// Installs the logger of the process and opens the log file.
@@ -111,7 +114,7 @@ impl LogHandle {
     pub fn reopen(&self) {
         let mut outlets = lock(&self.outlets);
         self.flush_to(&mut outlets);
-        outlets.open();
+        outlets.open(true);
     }
 
     /// Goes on with other settings; opens the file anew in any case. What has gathered still goes where it was to go.
@@ -127,16 +130,19 @@ impl LogHandle {
             mem::swap(&mut gathered.bytes, &mut outlets.batch);
             mem::take(&mut gathered.lost)
         };
+        let before = outlets.waiting();
         outlets.write_batch(lost);
-        LogState { lost: outlets.lost, waiting: outlets.is_waiting() }
+        let waiting = outlets.waiting();
+        let retry = (waiting > 0).then_some(if waiting < before { MOVING } else { STUCK });
+        LogState { lost: outlets.lost, retry }
     }
 }
 
 impl Drop for LogHandle {
     fn drop(&mut self) {
         let until = Instant::now() + FAREWELL;
-        while self.flush().waiting && Instant::now() < until {
-            thread::sleep(Duration::from_millis(5));
+        while self.flush().retry.is_some() && Instant::now() < until {
+            thread::sleep(MOVING);
         }
     }
 }
@@ -200,11 +206,12 @@ impl Outlets {
     fn configure(&mut self, settings: LogSettings) {
         let quiet = settings.file.is_none() && !settings.console;
         self.style.set(settings.format, quiet);
-        if settings.file != self.settings.file {
+        let same = settings.file == self.settings.file;
+        self.settings = settings;
+        if self.settings.file.is_none() {
             self.close();
         }
-        self.settings = settings;
-        self.open();
+        self.open(same);
     }
 
     /// The file is not to be written to any more.
@@ -214,16 +221,16 @@ impl Outlets {
         }
     }
 
-    /// Opens the file, where there is one; what the old one has lost is said in the new one.
-    fn open(&mut self) {
+    /// Opens the file, where there is one; what the old one has lost is said in the new one. `same`: it is the same path.
+    fn open(&mut self, same: bool) {
         let Some(path) = self.settings.file.clone() else { return };
         match append_to(&path) {
             Ok(file) => {
-                let has_lines = file.metadata().is_ok_and(|metadata| metadata.len() > 0);
+                let same = same && file.metadata().is_ok_and(|metadata| metadata.len() > 0);
                 self.file = Some(match self.file.take() {
                     None => Outlet::new(Box::new(file)),
                     Some(old) => {
-                        let (new, lost) = Outlet::in_place_of(old, Box::new(file), has_lines);
+                        let (new, lost) = Outlet::in_place_of(old, Box::new(file), same);
                         self.lost += lost;
                         new
                     }
@@ -240,8 +247,9 @@ impl Outlets {
         self.lost += self.stderr.write(&line::own(&self.style, Level::Error, text), &self.style);
     }
 
-    fn is_waiting(&self) -> bool {
-        self.stderr.is_waiting() || self.file.as_ref().is_some_and(Outlet::is_waiting)
+    /// Bytes that have not been taken yet.
+    fn waiting(&self) -> usize {
+        self.stderr.waiting() + self.file.as_ref().map_or(0, Outlet::waiting)
     }
 
     fn write_batch(&mut self, overflow: u64) {
@@ -250,12 +258,12 @@ impl Outlets {
             self.batch.extend(line::own(&self.style, Level::Warn, &text));
             self.lost += overflow;
         }
-        if self.batch.is_empty() && !self.is_waiting() {
+        if self.batch.is_empty() && self.waiting() == 0 {
             return;
         }
         if !self.batch.is_empty() && self.file.as_ref().is_some_and(Outlet::is_gone) {
             // Somebody has removed it, and forgot to send HUP: lines are not to vanish with it.
-            self.open();
+            self.open(true);
         }
         if let Some(file) = &mut self.file {
             self.lost += file.write(&self.batch, &self.style);

@@ -94,8 +94,8 @@ fn without_waiting(options: &mut OpenOptions) -> &mut OpenOptions {
 /// One place that lines go to.
 pub(super) struct Outlet {
     to: Box<dyn Sink>,
-    /// What it has not taken yet: lines, of which the first may have been written in part.
-    waiting: Vec<u8>,
+    /// What it has not taken yet: lines, behind the first so many bytes, which it has.
+    waiting: (Vec<u8>, usize),
     /// Lines lost that nobody has been told of here.
     lost: u64,
     /// Why the last of them was lost.
@@ -106,7 +106,7 @@ pub(super) struct Outlet {
 
 impl Outlet {
     pub(super) fn new(to: Box<dyn Sink>) -> Self {
-        Self { to, waiting: Vec::new(), lost: 0, why: String::new(), torn: false }
+        Self { to, waiting: (Vec::new(), 0), lost: 0, why: String::new(), torn: false }
     }
 
     /// One that takes the place of `old`, whose lines were the same file's if `same`. Says how many lines of the old one
@@ -120,12 +120,12 @@ impl Outlet {
 
     /// How many lines are lost if nothing more is written to it.
     pub(super) fn abandoned(&self) -> u64 {
-        count(&self.waiting)
+        count(&self.waiting.0[self.waiting.1..])
     }
 
-    /// Whether there are lines that it has not taken yet.
-    pub(super) const fn is_waiting(&self) -> bool {
-        !self.waiting.is_empty()
+    /// Bytes that it has not taken yet.
+    pub(super) const fn waiting(&self) -> usize {
+        self.waiting.0.len() - self.waiting.1
     }
 
     /// Whether what is written to it can't be found by anybody any more.
@@ -135,19 +135,18 @@ impl Outlet {
 
     /// Writes whole lines behind those that wait, in one call as long as it takes them all, and returns how many were lost.
     pub(super) fn write(&mut self, lines: &[u8], style: &Style) -> u64 {
-        let waited = self.is_waiting();
+        let waited = self.waiting() > 0;
         if waited {
-            let mut waiting = mem::take(&mut self.waiting);
-            match self.put(&waiting) {
-                (_, None) => {}
-                (written, Some(error)) if error.kind() == io::ErrorKind::WouldBlock => {
-                    waiting.drain(..written);
-                    self.waiting = waiting;
+            let (waiting, start) = mem::take(&mut self.waiting);
+            let (written, error) = self.put(&waiting[start..]);
+            let start = start + written;
+            match error {
+                None => {}
+                Some(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.waiting = (waiting, start);
                     return self.keep(lines);
                 }
-                (written, Some(error)) => {
-                    return self.lose(count(&waiting[written..]) + count(lines), reason(&error));
-                }
+                Some(error) => return self.lose(count(&waiting[start..]) + count(lines), reason(&error)),
             }
         }
         let front = self.front(style);
@@ -196,14 +195,19 @@ impl Outlet {
 
     /// Keeps lines that are not taken now, as far as there is room for them; returns how many were lost.
     fn keep(&mut self, lines: &[u8]) -> u64 {
-        let room = match (self.lost, self.waiting.len()) {
+        if lines.is_empty() {
+            return 0;
+        }
+        let (waiting, start) = &mut self.waiting;
+        waiting.drain(..mem::take(start));
+        let room = match (self.lost, waiting.len()) {
             // Without this, the order would be lost as well.
             (1.., _) => 0,
             (0, 0) => lines.len(),
-            (0, waiting) => WAITING.saturating_sub(waiting).min(lines.len()),
+            (0, length) => WAITING.saturating_sub(length).min(lines.len()),
         };
         let kept = lines[..room].iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
-        self.waiting.extend_from_slice(&lines[..kept]);
+        waiting.extend_from_slice(&lines[..kept]);
         self.lose(count(&lines[kept..]), ASLEEP.to_owned())
     }
 

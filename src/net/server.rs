@@ -24,9 +24,6 @@ use crate::logging::LogState;
 /// Events taken from one poll.
 const EVENTS: usize = 1024;
 
-/// How soon log lines are offered again that nobody has taken.
-const LOG_RETRY: Duration = Duration::from_millis(100);
-
 /// Descriptors kept for everything that isn't a client.
 const RESERVED: usize = 64;
 
@@ -120,7 +117,7 @@ impl Server {
             self.hub.metrics.log_lines_lost = log.lost;
             let asleep = Instant::now();
             self.hub.metrics.turns.add(asleep - woken);
-            let polled = self.poll.poll(&mut events, self.timeout(asleep, log.waiting));
+            let polled = self.poll.poll(&mut events, self.timeout(asleep, log.retry));
             woken = Instant::now();
             match polled {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -164,8 +161,8 @@ impl Server {
         Moment::from_millis(u64::try_from((at - self.began).as_millis()).unwrap_or(u64::MAX))
     }
 
-    /// How long the poll may sleep. `lines_wait`: the log is to be tried again soon.
-    fn timeout(&self, now: Instant, lines_wait: bool) -> Option<Duration> {
+    /// How long the poll may sleep. `log`: when the log is to be tried again.
+    fn timeout(&self, now: Instant, log: Option<Duration>) -> Option<Duration> {
         if self.hub.has_unread() || self.listeners.iter().any(Listener::has_more) {
             return Some(Duration::ZERO);
         }
@@ -177,8 +174,8 @@ impl Server {
             deadline = deadline.min(until);
         }
         let now = self.moment(now);
-        if lines_wait {
-            deadline = deadline.min(now.after(LOG_RETRY));
+        if let Some(wait) = log {
+            deadline = deadline.min(now.after(wait));
         }
         // A millisecond more: a poll rounds down, and would wake just before the deadline.
         (deadline != Moment::NEVER).then(|| now.until(deadline) + Duration::from_millis(1))

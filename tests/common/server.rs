@@ -137,8 +137,10 @@ impl Server {
         let expected = addresses.split(',').count();
         server.addresses = server.log.wait(PATIENCE, "address to connect to", |lines| {
             let found: Vec<_> = lines.lines.iter().filter_map(|line| line.split_once("listening on ws://")).collect();
+            // In JSON a quote follows.
+            let address = |text: &str| text.split('"').next().and_then(|text| text.parse().ok());
             (found.len() >= expected)
-                .then(|| found.iter().map(|(_, address)| address.parse().expect("an address in the log")).collect())
+                .then(|| found.iter().map(|(_, rest)| address(rest).expect("an address in the log")).collect())
         });
         server
     }
