@@ -13,11 +13,12 @@
 //! | [`app`]   | clients and messages: who is connected, who gets what    | `net`, a poll, a clock                        |
 //! | [`net`]   | sockets and time: the loop, timers, write queues         | JSON                                          |
 //!
-//! In reading order: [`clock`] and [`id`] (moments, UUIDs, keys); [`proto::session`] (the state machine of one
-//! connection; its contract of driving stands at its top), below it [`proto::http`], [`proto::handshake`],
+//! In reading order: [`clock`], [`id`] and [`metrics`] (moments, UUIDs, keys, counters); [`proto::session`] (the state
+//! machine of one connection; its contract of driving stands at its top), below it [`proto::http`], [`proto::handshake`],
 //! [`proto::reader`], [`proto::frame`], [`proto::message`], [`proto::pacing`]; [`app`] (what an application is; the table
-//! of them), [`app::registry`], [`app::outbox`], [`app::gate`] (who may come in), `app/relay.rs`; [`net::hub`] (a turn),
-//! [`net::server`] (the poll around it); [`config`], [`cli`], [`logging`], [`login`] (PHP sessions), [`send`] beside them.
+//! of them), [`app::registry`], [`app::outbox`], [`app::gate`] (who may come in), [`app::exposition`] (`/metrics`),
+//! `app/relay.rs`; [`net::hub`] (a turn), [`net::server`] (the poll around it); [`config`], [`cli`], [`logging`],
+//! [`login`] (PHP sessions), [`send`] beside them.
 //!
 //! # One message, straight through
 //!
@@ -48,7 +49,8 @@
 //! 4. Settle, until nothing is marked: applications are told who has left, output is written, interests and timers are
 //!    brought up to date, connections that are over are dropped, and if all together hold too much memory the largest
 //!    holder is closed.
-//! 5. Log lines are written. Where the server is stopping and everyone has gone, or the time is up, it ends.
+//! 5. Log lines are written, as far as they are taken at once. Where the server is stopping and everyone has gone, or the
+//!    time is up, it ends.
 //!
 //! # Decisions
 //!
@@ -62,6 +64,9 @@
 //! - **Accepting** is put off by the kernel until a client has sent something, or a second has passed
 //!   (`TCP_DEFER_ACCEPT`), so that its request is read as it is accepted. A silent client is the kernel's for that second,
 //!   counts for nothing, and is forgotten without a word when the server stops; the second is part of `handshakeTimeout`.
+//! - **Stopping** is not accepting: whoever comes next waits for the server that takes this one's place, or finds nobody.
+//!   What is connected already and asks something by HTTP gets 503, and isn't waited for.
+//! - **The log** never keeps the loop waiting: what a sleeping reader doesn't take is kept up to 1 MiB, then lost and counted.
 //! - **Errors**: nothing a peer sends is an `Err` at the loop; it becomes output and an [`proto::session::End`]. What
 //!   ends the process: an address that can't be listened on, a wrong configuration, the poll itself.
 //!

@@ -1,8 +1,8 @@
 //! The logger: `log` and `env_logger` for what is logged, and a buffer that the loop writes out once a turn.
 //!
-//! A record becomes a [`line`] in memory; [`LogHandle::flush`] hands what has gathered to standard error, the file or both,
+//! A record becomes a line in memory (`line`); [`LogHandle::flush`] hands what has gathered to standard error, the file or both,
 //! in one call for each. A place that takes nothing, be it full, gone, stopped or asleep, keeps the loop waiting no more
-//! than one that does: [`outlet`] says what becomes of its lines.
+//! than one that does: `outlet` says what becomes of its lines.
 //!
 //! Knows nothing of what is logged, nor of the loop.
 

@@ -177,7 +177,9 @@ fn health_is_503_while_the_server_drains() {
     let mut server = Server::start("[limits]\ndrainTimeout = 60\n");
     let mut checker = Client::connect(server.address());
     assert_eq!(get(&mut checker, "/healthz", "").1, "ok\n");
+    // It is accepted, since it has begun to ask.
     let mut accepted = Client::connect(server.address());
+    accepted.send(b"\r\n");
     let (mut mute, _) = Client::browser(&server, "/");
     server.signal(Signal::TERM);
     mute.expect_close_frame(1001);
@@ -306,7 +308,8 @@ fn figures_are_those_of_the_traffic() {
         client.send(request.as_bytes());
         assert!(client.head().starts_with(&format!("HTTP/1.1 {status} ")));
     }
-    let idle = Client::connect(server.address());
+    let mut idle = Client::connect(server.address());
+    idle.send(b"GET ");
     let end = scrape(&server);
     for (by, code, times) in [
         ("client", "1000", 1.0),

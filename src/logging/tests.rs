@@ -21,6 +21,7 @@ struct State {
 }
 
 const ENOSPC: i32 = 28;
+const EAGAIN: i32 = 11;
 
 impl Write for Place {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -305,4 +306,141 @@ fn dropping_the_handle_writes_the_rest() {
     say(&logger, Level::Info, "last words");
     drop(handle);
     assert_eq!(place.lines(), ["INFO  last words"]);
+}
+
+fn say_about(logger: &Logger, level: Level, about: &[(&str, &str)], text: &str) {
+    let record = format_args!("{text}");
+    logger.log(&Record::builder().level(level).target("websock::net").key_values(&about).args(record).build());
+}
+
+#[test]
+fn whom_a_line_is_about_stands_in_front() {
+    let (place, handle, logger) = logging(None, true, "trace");
+    let all = [("client", "UUID"), ("address", "1.2.3.4:5"), ("path", "/a\n")];
+    say_about(&logger, Level::Info, &all, "opened");
+    say_about(&logger, Level::Info, &all[1..], "refused");
+    say_about(&logger, Level::Debug, &[all[1], ("path", "")], "lost");
+    say_about(&logger, Level::Info, &[("other", "x")], "nobody's");
+    handle.flush();
+    let expected = [
+        r"INFO  UUID 1.2.3.4:5 /a\n opened",
+        r"INFO  - 1.2.3.4:5 /a\n refused",
+        "DEBUG websock::net: - 1.2.3.4:5 - lost",
+        "INFO  nobody's",
+    ];
+    assert_eq!(place.lines(), expected);
+}
+
+#[test]
+fn a_line_of_json_is_an_object() {
+    let (place, handle, logger) = logging(None, false, "trace");
+    handle.configure(LogSettings { console: true, format: LogFormat::Json, ..LogSettings::default() });
+    let all = [("client", "UUID"), ("address", "1.2.3.4:5"), ("path", "/\"")];
+    say_about(&logger, Level::Warn, &all, "a \"quoted\" \\ line\r\n\u{2028}\u{7f}\u{1b}ü€😀");
+    say_about(&logger, Level::Debug, &[all[1], ("path", "")], "lost");
+    handle.flush();
+    let text = String::from_utf8(mem::take(&mut lock(&place.0).bytes)).unwrap();
+    let lines: Vec<&str> = text.lines().map(|line| line.split_once("Z\"").unwrap().1).collect();
+    let expected = [
+        concat!(
+            r#","level":"warn","message":"a \"quoted\" \\ line\u000d\u000a\u2028\u007f\u001bü€😀","#,
+            r#""client":"UUID","address":"1.2.3.4:5","path":"/\""}"#
+        ),
+        r#","level":"debug","message":"lost","address":"1.2.3.4:5","target":"websock::net"}"#,
+    ];
+    assert_eq!(lines, expected);
+    let time = text.split('"').nth(3).unwrap();
+    assert!(text.starts_with(r#"{"time":"2"#) && time.len() == 24 && time.as_bytes()[10] == b'T', "{time}");
+}
+
+#[test]
+fn what_is_not_taken_now_waits_and_keeps_its_order() {
+    let (place, handle, logger) = logging(None, true, "info");
+    say(&logger, Level::Info, "first");
+    say(&logger, Level::Info, "second");
+    let line = "2026-11-20T13:15:51.123Z INFO  first\n".len();
+    place.full(Some((line + 29, EAGAIN)));
+    assert_eq!(handle.flush(), LogState { lost: 0, retry: Some(STUCK) });
+    say(&logger, Level::Info, "third");
+    assert_eq!(handle.flush(), LogState { lost: 0, retry: Some(STUCK) });
+    place.full(Some((10, EAGAIN)));
+    assert_eq!(handle.flush(), LogState { lost: 0, retry: Some(MOVING) });
+    place.full(None);
+    assert_eq!(handle.flush(), LogState::default());
+    assert_eq!(place.lines(), ["INFO  first", "INFO  second", "INFO  third"]);
+    let calls = place.calls();
+    handle.flush();
+    assert_eq!(place.calls(), calls);
+}
+
+#[test]
+fn so_much_waits_and_no_more_and_what_is_lost_is_lost_in_one_run() {
+    let (place, handle, logger) = logging(None, true, "info");
+    place.full(Some((0, EAGAIN)));
+    let text = "x".repeat(10_000);
+    let mut lost = 0;
+    for number in 0..300 {
+        say(&logger, Level::Info, &format!("{number} {text}"));
+        let state = handle.flush();
+        assert_eq!(state.retry, Some(STUCK));
+        lost = state.lost;
+    }
+    // A short one would fit, and is not to come before those that are missing.
+    say(&logger, Level::Info, "300 short");
+    assert_eq!(handle.flush().lost, lost + 1);
+    assert!(lock(&handle.outlets).stderr.waiting() <= 1 << 20);
+    place.full(None);
+    assert_eq!(handle.flush(), LogState { lost: lost + 1, retry: None });
+    say(&logger, Level::Info, "301 back");
+    handle.flush();
+    let lines = place.lines();
+    let kept = 300 - usize::try_from(lost).unwrap();
+    assert!(kept > 90, "{kept}");
+    for (number, line) in lines[..kept].iter().enumerate() {
+        assert!(line.starts_with(&format!("INFO  {number} x")), "{}", &line[..20]);
+    }
+    assert_eq!(lines[kept], format!("WARN  log: {} lines lost: nobody took them", lost + 1));
+    assert_eq!(lines[kept + 1..], ["INFO  301 back"]);
+}
+
+#[test]
+fn what_waits_for_a_place_that_fails_is_lost_and_counted() {
+    let (place, handle, logger) = logging(None, true, "info");
+    place.full(Some((5, EAGAIN)));
+    for _ in 0..3 {
+        say(&logger, Level::Info, "waits");
+    }
+    handle.flush();
+    place.full(Some((0, ENOSPC)));
+    say(&logger, Level::Info, "comes on top");
+    assert_eq!(handle.flush(), LogState { lost: 4, retry: None });
+    place.full(Some((2, EAGAIN)));
+    say(&logger, Level::Info, "the count does not get through");
+    handle.flush();
+    place.full(None);
+    say(&logger, Level::Info, "back");
+    handle.flush();
+    let lines = place.lines();
+    assert_eq!(lines.last().map(String::as_str), Some("INFO  back"));
+    assert_eq!(lines[lines.len() - 2], "WARN  log: 5 lines lost: nobody took them");
+    assert_eq!(lines.len(), 4, "and two that are torn: {lines:?}");
+}
+
+#[test]
+fn settings_change_while_it_runs() {
+    let directory = Directory::new();
+    let (one, two) = (directory.0.join("one"), directory.0.join("two"));
+    let settings = |file: Option<&PathBuf>, console| LogSettings { file: file.cloned(), console, ..Default::default() };
+    let (place, handle, logger) = logging(None, false, "info");
+    say(&logger, Level::Info, "quiet");
+    for (number, settings) in
+        [settings(Some(&one), false), settings(Some(&two), true), settings(None, false)].into_iter().enumerate()
+    {
+        handle.configure(settings);
+        say(&logger, Level::Info, &number.to_string());
+    }
+    say(&logger, Level::Warn, "loud");
+    handle.flush();
+    assert_eq!((lines_of(&one), lines_of(&two)), (vec!["INFO  0".to_owned()], vec!["INFO  1".to_owned()]));
+    assert_eq!(place.lines(), ["INFO  1", "WARN  loud"]);
 }

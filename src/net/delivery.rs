@@ -105,7 +105,7 @@ impl<S: Socket> Hub<S> {
             [] => frame::payload_length(sending.plain.len()),
             received => received.len(),
         };
-        self.metrics.frames.sent.add(sending.kind.opcode(), handed, length);
+        self.metrics.frames.sent.add_many(sending.kind.opcode(), handed, length);
         self.metrics.undelivered_gone += (meant - handed) as u64;
         if !sending.urgent {
             self.metrics.deliveries += handed as u64;
@@ -352,6 +352,7 @@ impl<S: Socket> Hub<S> {
     /// What must be true whenever a turn has been settled.
     #[cfg(debug_assertions)]
     fn check_invariants(&self) {
+        use crate::app::registry::ClientKind;
         for client in self.registry.iter() {
             let connection = &self.connections[client.key.slot as usize];
             assert_eq!(connection.serial, client.key.serial, "a client is its connection's");
@@ -360,6 +361,10 @@ impl<S: Socket> Hub<S> {
         let waiting = self.unread.iter().filter(|key| self.slot(**key).is_some()).count();
         let marked = self.connections.iter().filter(|(_, connection)| connection.unread).count();
         assert_eq!(waiting, marked, "who is to be read from stands in the list once");
+        let kinds = [ClientKind::Browser, ClientKind::Script];
+        let populations = self.routes.paths().flat_map(|(resource, _)| kinds.map(|kind| (resource, kind)));
+        let counted: usize = populations.map(|(resource, kind)| self.registry.population(resource, kind).now).sum();
+        assert_eq!(counted, self.registry.len(), "every client is one of its resource's");
         let mut held = 0;
         for (_, connection) in &self.connections {
             assert!(connection.chain.is_empty() && !connection.dirty, "all output is written or waits");

@@ -324,7 +324,7 @@ impl Session {
             }
             State::Open => {
                 frame::write_frame(turn.out, Opcode::Ping, b"");
-                turn.tally.sent.add(Opcode::Ping, 1, 0);
+                turn.tally.sent.add(Opcode::Ping, 0);
                 self.unanswered = true;
                 self.due = turn.now.limit(turn.limits.ping_interval);
                 None
@@ -373,7 +373,7 @@ impl Session {
     pub fn say(&mut self, opcode: Opcode, urgent: bool, turn: &mut Turn<'_>, write: impl FnOnce(&mut Vec<u8>)) {
         let start = turn.out.len();
         write(turn.out);
-        turn.tally.sent.add(opcode, 1, frame::payload_of(&turn.out[start..]).len());
+        turn.tally.sent.add(opcode, frame::payload_of(&turn.out[start..]).len());
         if !self.pass(urgent, turn.now) {
             self.hold(turn.out.split_off(start), urgent);
         }
@@ -437,7 +437,7 @@ impl Session {
             match self.reader.next(input, deflate, turn) {
                 Ok(None) => return None,
                 Ok(Some(Item::Message(message))) => {
-                    turn.tally.received.add(message.kind.opcode(), 1, message.data.len());
+                    turn.tally.received.add(message.kind.opcode(), message.data.len());
                     // After our Close their messages and pings are of no interest.
                     if self.state == State::Closing {
                         continue;
@@ -449,14 +449,14 @@ impl Session {
                     return Some(Event::Message(message));
                 }
                 Ok(Some(Item::Ping(payload))) => {
-                    turn.tally.received.add(Opcode::Ping, 1, payload.len());
+                    turn.tally.received.add(Opcode::Ping, payload.len());
                     if self.state != State::Closing {
                         self.pong(&payload, turn);
                     }
                 }
-                Ok(Some(Item::Pong(length))) => turn.tally.received.add(Opcode::Pong, 1, length),
+                Ok(Some(Item::Pong(length))) => turn.tally.received.add(Opcode::Pong, length),
                 Ok(Some(Item::Close(code, reason))) => {
-                    turn.tally.received.add(Opcode::Close, 1, code.map_or(0, |_| 2 + reason.len()));
+                    turn.tally.received.add(Opcode::Close, code.map_or(0, |_| 2 + reason.len()));
                     return self.closed_by_peer(code, reason, turn).map(Event::Closed);
                 }
                 Err(fault) => return self.fail(fault.close_code(), fault.why(), turn).map(Event::Closed),
@@ -474,7 +474,7 @@ impl Session {
                 return;
             }
         }
-        turn.tally.sent.add(Opcode::Pong, 1, payload.len());
+        turn.tally.sent.add(Opcode::Pong, payload.len());
     }
 
     /// RFC 6455, section 5.5.1: a Close is answered with a Close, and the code it carried.

@@ -22,9 +22,17 @@ pub struct Traffic {
 }
 
 impl Traffic {
+    /// Counts one with a payload of `bytes`.
+    #[inline]
+    pub fn add(&mut self, opcode: Opcode, bytes: usize) {
+        let count = &mut self.counts[opcode as usize];
+        count.messages += 1;
+        count.bytes += bytes as u64;
+    }
+
     /// Counts `messages` with payloads of `bytes` each.
     #[inline]
-    pub fn add(&mut self, opcode: Opcode, messages: usize, bytes: usize) {
+    pub fn add_many(&mut self, opcode: Opcode, messages: usize, bytes: usize) {
         let count = &mut self.counts[opcode as usize];
         count.messages += messages as u64;
         count.bytes += messages as u64 * bytes as u64;
