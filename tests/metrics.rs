@@ -322,6 +322,8 @@ fn figures_are_those_of_the_traffic() {
         assert_eq!(end.value("websock_closes_total", &[("by", by), ("code", code)]), times, "{by} {code}");
     }
     assert_eq!(end.sum("websock_closes_total"), 5.0, "one for each client that has left");
+    assert_eq!(count(&end, "in", "close"), (4.0, 6.0), "from all that were not failed");
+    assert_eq!(count(&end, "out", "close").0, 5.0, "to all but the one that has vanished");
     assert_eq!(end.sum("websock_connections_total"), 8.0);
     for (status, times) in [("404", 1.0), ("400", 1.0), ("403", 0.0)] {
         assert_eq!(end.value("websock_refusals_total", &[("status", status)]), times, "{status}");

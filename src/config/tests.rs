@@ -61,12 +61,13 @@ fn the_shipped_file_names_and_explains_every_key() {
 #[test]
 fn every_key_reaches_its_field() {
     let config = good(
-        "address = ws://a:1, b\nlogfile = 'a b.log'\nconsole = Off\npidFile = \"/run/p.pid\"\n\
+        "address = ws://a:1, b\nlogfile = 'a b.log'\nconsole = Off\nlogFormat = json\npidFile = \"/run/p.pid\"\n\
          [resources]\n/ = echo\n/x = 'relay'\n",
     );
     assert_eq!(config.listen.iter().map(ToString::to_string).collect::<Vec<_>>(), ["ws://a:1", "ws://b:80"]);
     assert_eq!(config.log_file, Some(PathBuf::from("a b.log")));
     assert!(!config.console);
+    assert_eq!(config.log_format, LogFormat::Json);
     assert_eq!(config.pid_file, Some(PathBuf::from("/run/p.pid")));
     let rows: Vec<_> = config.resources.iter().map(|row| (row.path.as_str(), row.handler.as_str())).collect();
     assert_eq!(rows, [("/", "echo"), ("/x", "relay")]);
@@ -249,6 +250,7 @@ fn bad_files_and_their_errors() {
             "[limits]\nhandshakeTimeout =",
             "2: [limits] handshakeTimeout: found nothing, expected a whole number of seconds",
         ),
+        ("logFormat = JSON", "1: logFormat: found \"JSON\", expected text or json"),
         ("console = ''", "1: console: found nothing, expected true or false, on or off, yes or no, 1 or 0"),
         ("adress =", "1: adress: found nothing, expected an address like ws://localhost:8096"),
         (

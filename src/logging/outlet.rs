@@ -66,7 +66,7 @@ impl<T: Write + AsFd + Send> Sink for Polled<T> {}
 /// It may be shared with a shell, or with whatever else writes to the same terminal or pipe; all of them would see a flag
 /// that is set on it. So a pipe or a terminal is opened once more: the new description is ours alone, and never waits.
 /// Where that can't be (a socket, a terminal of another user), the kernel is asked before each write, and gets no more
-/// at once than a pipe with any room takes whole.
+/// at once than a pipe with any room takes whole: only what somebody else writes between the two could keep us waiting.
 pub(super) fn standard_error() -> Box<dyn Sink> {
     let shared = io::stderr();
     let kind = rustix::fs::fstat(&shared).map(|stat| FileType::from_raw_mode(stat.st_mode));
