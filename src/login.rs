@@ -124,7 +124,7 @@ impl Denial {
             Errno::NOENT | Errno::NOTDIR => Self::NoFolder,
             Errno::ACCESS | Errno::PERM => Self::FolderForbidden,
             _ => {
-                warn!("- - - the folder of PHP's sessions can't be opened: {error}");
+                warn!("the folder of PHP's sessions can't be opened: {error}");
                 Self::FolderFailed
             }
         }
@@ -138,7 +138,7 @@ impl Denial {
             // What a link comes to that isn't followed, a link or a file where a folder should be, and a UNIX socket.
             Errno::LOOP | Errno::NOTDIR | Errno::NXIO => Self::NoPlainFile,
             _ => {
-                warn!("- - - a session's file can't be read: {error}");
+                warn!("a session's file can't be read: {error}");
                 Self::FileFailed
             }
         }
