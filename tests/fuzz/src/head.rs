@@ -105,7 +105,8 @@ fn ask(site: &Site, request: &Request<'_>) {
     }
     let listening = [PEERS[0]];
     let (max_clients, max_per_ip, stopping) = (0, 0, false);
-    let gate = Gate { access, login, deflate, listening: &listening, routes, clients, max_clients, max_per_ip, stopping };
+    let gate =
+        Gate { access, login, deflate, listening: &listening, routes, clients, max_clients, max_per_ip, stopping };
     for peer in PEERS {
         let source = gate.source(request, peer);
         let allowed = source.known
@@ -114,7 +115,10 @@ fn ask(site: &Site, request: &Request<'_>) {
         match gate.answer(request, peer) {
             Err(refusal) => check_refusal(refusal, &[400, 403, 404, 405, 426]),
             Ok(Answer::Page(page)) => {
-                assert!((allowed || page.is_public()) && matches!(request.method, "GET" | "HEAD"), "a page to {source:?}");
+                assert!(
+                    (allowed || page.is_public()) && matches!(request.method, "GET" | "HEAD"),
+                    "a page to {source:?}"
+                );
             }
             Ok(Answer::Upgrade(upgrade)) => {
                 assert_eq!((request.method, request.http_1_0, upgrade.ip), ("GET", false, source.ip));

@@ -168,7 +168,14 @@ impl Client {
                 frame::write_masked_frame(&mut pong, Opcode::Pong, payload, [1, 2, 3, 4]);
                 self.wire.borrow_mut().to_server.extend(pong);
             }
-            Opcode::Pong => assert_eq!(self.pings.pop_front().as_deref(), Some(payload), "a pong to {role:?}"),
+            Opcode::Pong => {
+                let known = self.pings.iter().position(|ping| ping == payload);
+                // Of several pings that a paced script sends at once, some may go unanswered (RFC 6455, section 5.5.3),
+                // but not the last.
+                let paced = role == Role::PacedScript;
+                assert!(known.is_some_and(|place| place == 0 || paced), "a pong to {role:?}, of {:?}", self.pings);
+                self.pings.drain(..=known.unwrap_or_default());
+            }
             Opcode::Close => {
                 let code = payload.first_chunk().map(|code| u16::from_be_bytes(*code));
                 let expected = match (self.closing, code) {
