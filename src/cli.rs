@@ -21,6 +21,10 @@ mod tests;
 /// The INI file where none is named, in the working directory.
 const DEFAULT_INI: &str = "websock.ini";
 
+/// What `websock send` says where it is to talk to a `wss://` address.
+pub(crate) const SPEAKS_NO_TLS: &str =
+    "send speaks no TLS: let the server listen on ws://localhost:PORT or unix:/PATH as well, and send there";
+
 /// What `websock --help` prints.
 const HELP: &str = "\
 websock - push server for web applications whose backend can't hold a socket open
@@ -254,7 +258,7 @@ impl ServeArgs {
         if let Some(console) = self.console {
             config.console = console;
         }
-        match config.not_built().first() {
+        match config.complaints().first() {
             Some(complaint) => Err(UsageError::value(&format!("--{}", complaint.key), &complaint.mismatch)),
             None => Ok(()),
         }
@@ -347,8 +351,12 @@ fn parse_send(mut parser: Parser) -> Result<Command, UsageError> {
             Short('i') => once("-i", &mut ini, file("-i", &mut parser)?)?,
             Long("address" | "adress") => {
                 let text = text("--address", &mut parser)?;
-                if let Err(mismatch) = text.parse::<ListenAddress>() {
-                    return Err(UsageError::value("--address", &mismatch));
+                match text.parse::<ListenAddress>() {
+                    Err(mismatch) => return Err(UsageError::value("--address", &mismatch)),
+                    Ok(address) if address.is_secure() => {
+                        return Err(UsageError::new(format!("--address {address}: {SPEAKS_NO_TLS}")));
+                    }
+                    Ok(_) => {}
                 }
                 once("--address", &mut address, text)?;
             }

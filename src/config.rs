@@ -25,7 +25,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-pub use address::ListenAddress;
+pub use address::{ListenAddress, TcpAddress};
 pub use network::AddressRange;
 pub use origin::OriginPattern;
 pub use report::{ConfigError, Mismatch, Notice, Place};
@@ -37,6 +37,8 @@ pub(crate) use values::boolean;
 pub struct Config {
     /// Where to listen, at least one: `address`, also written `adress`.
     pub listen: Vec<ListenAddress>,
+    /// The permissions of Unix sockets, as chmod(2) has them.
+    pub socket_mode: u32,
     /// The file that log lines are appended to; none: no file.
     pub log_file: Option<PathBuf>,
     /// Whether log lines go to standard error.
@@ -227,9 +229,11 @@ impl Config {
         address::list(&values::Value::new(text))
     }
 
-    /// What is set here and this build can't do; see `checks`.
-    pub(crate) fn not_built(&self) -> Vec<checks::Complaint> {
-        checks::not_built(self)
+    /// What is set here and can't be kept; see `checks`.
+    pub(crate) fn complaints(&self) -> Vec<checks::Complaint> {
+        let mut complaints = checks::incomplete(self);
+        complaints.extend(checks::not_built(self));
+        complaints
     }
 }
 
@@ -237,7 +241,8 @@ impl Default for Config {
     fn default() -> Self {
         let row = |path: &str, handler: &str| ResourceRow { path: path.to_owned(), handler: handler.to_owned() };
         Self {
-            listen: vec![ListenAddress { secure: false, host: "localhost".to_owned(), port: 8096 }],
+            listen: vec![ListenAddress::Tcp(TcpAddress { secure: false, host: "localhost".to_owned(), port: 8096 })],
+            socket_mode: 0o660,
             log_file: None,
             console: true,
             log_format: LogFormat::Text,

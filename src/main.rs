@@ -8,10 +8,11 @@ use std::process::{self, ExitCode};
 use log::{error, warn};
 use websock::app::handler_names;
 use websock::cli::{self, Command, LoadError, SendArgs, ServeArgs};
-use websock::config::{Config, Notice};
+use websock::config::{Config, ListenAddress, Notice};
 use websock::logging::{self, LogHandle, LogSettings, LogState};
 use websock::login;
-use websock::net::server::{Host, Server};
+use websock::net::check_certificate;
+use websock::net::server::{Host, Server, StartError};
 use websock::send;
 
 /// It could not bind, or the loop failed; for `send`: nobody got it.
@@ -66,6 +67,10 @@ fn serve(args: &ServeArgs) -> ExitCode {
     let pid_file = config.pid_file.clone();
     let server = match Server::bind(config) {
         Ok(server) => server,
+        Err(error @ StartError::Certificate(_)) => {
+            failed(&error);
+            return ExitCode::from(WRONG);
+        }
         Err(error) => return failed(&error),
     };
     if let Some(file) = &pid_file
@@ -152,15 +157,30 @@ fn check(args: &ServeArgs) -> ExitCode {
         println!("notice: {notice}");
     }
     let mut code = ExitCode::SUCCESS;
+    match check_certificate(&config) {
+        Ok(None) => {}
+        Ok(Some((true, outlook))) => println!("{outlook}"),
+        Ok(Some((false, outlook))) => println!("notice: {outlook}"),
+        Err(error) => {
+            eprintln!("websock: {error}");
+            code = ExitCode::from(WRONG);
+        }
+    }
     for listen in &config.listen {
-        match listen.resolve() {
+        let ListenAddress::Tcp(address) = listen else {
+            println!("listens on {listen} ({:04o})", config.socket_mode);
+            continue;
+        };
+        match address.resolve() {
             Ok(addresses) => {
                 let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
                 println!("listens on {listen} ({})", addresses.join(", "));
             }
             Err(error) => {
                 eprintln!("websock: can't resolve {listen}: {error}");
-                code = ExitCode::from(FAILED);
+                if code == ExitCode::SUCCESS {
+                    code = ExitCode::from(FAILED);
+                }
             }
         }
     }

@@ -4,8 +4,9 @@
 //! nothing of the server's inside but the frames they share.
 
 use std::fmt;
-use std::io::{self, BufRead, ErrorKind, Read as _, Write};
+use std::io::{self, BufRead, ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
@@ -13,8 +14,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::cli::{Message, Recipient, SendArgs};
-use crate::config::{Config, ListenAddress};
+use crate::cli::{Message, Recipient, SPEAKS_NO_TLS, SendArgs};
+use crate::config::{Config, ListenAddress, TcpAddress};
 use crate::net::server::random;
 use crate::proto::frame::{self, Header, Opcode, Sender};
 use crate::proto::handshake::accept_value;
@@ -30,6 +31,8 @@ const MOST: usize = 1 << 20;
 pub enum SendError {
     /// The server can't be reached, or went away.
     Connect(String, io::Error),
+    /// The server listens with TLS alone, which is not spoken here.
+    Secure(String),
     /// The server doesn't want us, in its words.
     Refused(String),
     /// The server answers as a relay doesn't.
@@ -45,6 +48,7 @@ impl fmt::Display for SendError {
         match self {
             Self::Connect(address, error) if is_timeout(error) => write!(f, "{address} does not answer"),
             Self::Connect(address, error) => write!(f, "can't talk to {address}: {error}"),
+            Self::Secure(address) => write!(f, "can't talk to {address}: {SPEAKS_NO_TLS}"),
             Self::Refused(why) => write!(f, "the server refused: {why}"),
             Self::Strange(what) => write!(f, "this is no relay: {what}"),
             Self::NotJson(error) => write!(f, "the message is not JSON: {error}"),
@@ -107,9 +111,15 @@ struct Reply {
     error: Option<String>,
 }
 
+/// What it may go over.
+trait Stream: Read + Write {}
+
+impl Stream for TcpStream {}
+impl Stream for UnixStream {}
+
 /// A script's connection.
 struct Connection {
-    stream: TcpStream,
+    stream: Box<dyn Stream>,
     address: String,
     /// What came and was not used yet.
     input: Vec<u8>,
@@ -120,8 +130,11 @@ impl Connection {
         let path = config.resources.iter().filter(|row| row.handler == "relay").map(|row| row.path.as_str());
         let path = path.clone().find(|path| *path == "/php").or_else(|| path.clone().next());
         let path = path.ok_or(SendError::Strange("its INI file has no resource with the handler relay"))?;
-        let listen = config.listen.iter().find(|listen| !listen.secure).or_else(|| config.listen.first());
+        let listen = config.listen.iter().find(|listen| !listen.is_secure()).or_else(|| config.listen.first());
         let listen = listen.ok_or(SendError::Strange("its INI file has no address"))?;
+        if listen.is_secure() {
+            return Err(SendError::Secure(listen.to_string()));
+        }
         let stream = connect(listen).map_err(|error| SendError::Connect(listen.to_string(), error))?;
         let mut connection = Self { stream, address: listen.to_string(), input: Vec::new() };
         connection.shake_hands(listen, path)?;
@@ -137,12 +150,15 @@ impl Connection {
         let mut key = [0; 16];
         random(&mut key);
         let key = STANDARD.encode(key);
-        let host = if listen.host.contains(':') { format!("[{}]", listen.host) } else { listen.host.clone() };
+        let host = match listen {
+            ListenAddress::Tcp(TcpAddress { host, port, .. }) if host.contains(':') => format!("[{host}]:{port}"),
+            ListenAddress::Tcp(TcpAddress { host, port, .. }) => format!("{host}:{port}"),
+            ListenAddress::Unix(_) => "localhost".to_owned(),
+        };
         let request = format!(
-            "GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+            "GET {path} HTTP/1.1\r\nHost: {host}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
              Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Protocol: websock.v1\r\n\
-             Client-Type: php\r\n\r\n",
-            port = listen.port,
+             Client-Type: php\r\n\r\n"
         );
         self.write(request.as_bytes())?;
         let end = loop {
@@ -249,8 +265,17 @@ impl Connection {
     }
 }
 
-/// Connects to the first address of `listen` that takes us.
-fn connect(listen: &ListenAddress) -> io::Result<TcpStream> {
+/// Connects to `listen`: for a host, to the first of its addresses that takes us.
+fn connect(listen: &ListenAddress) -> io::Result<Box<dyn Stream>> {
+    let listen = match listen {
+        ListenAddress::Tcp(address) => address,
+        ListenAddress::Unix(path) => {
+            let stream = UnixStream::connect(path)?;
+            stream.set_read_timeout(Some(PATIENCE))?;
+            stream.set_write_timeout(Some(PATIENCE))?;
+            return Ok(Box::new(stream));
+        }
+    };
     let mut last = io::Error::from(ErrorKind::AddrNotAvailable);
     let until = Instant::now() + PATIENCE;
     for address in listen.resolve()? {
@@ -260,7 +285,7 @@ fn connect(listen: &ListenAddress) -> io::Result<TcpStream> {
                 stream.set_read_timeout(Some(PATIENCE))?;
                 stream.set_write_timeout(Some(PATIENCE))?;
                 stream.set_nodelay(true)?;
-                return Ok(stream);
+                return Ok(Box::new(stream));
             }
             Err(error) => last = error,
         }

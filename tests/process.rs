@@ -316,7 +316,7 @@ fn check_says_what_a_server_would_do() {
     folder.write("websock.ini", "[websocketserver]\nadress = \"ssl://localhost:1\"\n");
     let (code, out, err) = told(&run(folder.path(), &["--check"]));
     assert_eq!((code, out.as_str()), (Some(2), ""));
-    assert!(err.starts_with("websock.ini:2: [websocketserver] adress: found wss://localhost:1, expected "), "{err}");
+    assert!(err.starts_with("websock.ini:2: [websocketserver] adress: found wss://localhost:1 and no certificate, "), "{err}");
 }
 
 #[test]
@@ -359,7 +359,7 @@ fn out_of_descriptors_it_waits_and_recovers() {
 
     let mut crowd: Vec<Client> = (0..90).map(|_| Client::connect(server.address())).collect();
     let line = server.wait_for_line("pauses");
-    assert!(line.contains(" WARN ") && line.contains("accepting on 127.0.0.1:"), "{line}");
+    assert!(line.contains(" WARN ") && line.contains("accepting on ws://127.0.0.1:"), "{line}");
 
     // Whoever comes now waits, and the others are served as before.
     let mut waiting = Client::connect(server.address());

@@ -200,8 +200,11 @@ fn the_command_line_is_checked_like_the_file() {
             "a:x, b, c:y",
             "--address: found \"a:x\", expected a port from 0 to 65535; found \"c:y\", expected a port from 0 to 65535",
         ),
-        ("a:1,a:1", "--address: found ws://a:1 twice, expected each host and port once"),
-        ("wss://a:1", "--address: found wss://a:1, expected it unset: this build does not have TLS yet"),
+        ("a:1,a:1", "--address: found ws://a:1 twice, expected each address once"),
+        (
+            "wss://a:1",
+            "--address: found wss://a:1 and no certificate, expected certFile and pkFile to be set for wss://",
+        ),
     ] {
         let args = ServeArgs { address: Some(address.to_owned()), ..defaults() };
         let error = args.apply(&mut Config::default()).unwrap_err();

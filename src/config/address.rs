@@ -1,10 +1,11 @@
-//! Addresses to listen on: `ws://HOST[:PORT]` and what else the original took.
+//! Addresses to listen on: `ws://HOST[:PORT]`, what else the original took, and `unix:/PATH`.
 //!
 //! A name stays a name here; what it resolves to is asked for when the server binds, not when the file is read.
 
 use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use super::report::Mismatch;
@@ -12,9 +13,69 @@ use super::values::{Value, port};
 
 const FORM: &str = "an address like ws://localhost:8096";
 
+/// Bytes that the name of a Unix socket may have (unix(7), `sun_path` without its NUL).
+const UNIX_PATH: usize = 107;
+
 /// One address to listen on.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
-pub struct ListenAddress {
+pub enum ListenAddress {
+    /// A host and a port.
+    Tcp(TcpAddress),
+    /// A Unix socket, by its absolute path.
+    Unix(PathBuf),
+}
+
+impl ListenAddress {
+    /// Whether it speaks TLS.
+    pub const fn is_secure(&self) -> bool {
+        matches!(self, Self::Tcp(TcpAddress { secure: true, .. }))
+    }
+
+    /// Whether no two listeners can have both.
+    fn collides(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Tcp(one), Self::Tcp(other)) => {
+                one.port != 0 && one.port == other.port && one.host.eq_ignore_ascii_case(&other.host)
+            }
+            _ => self == other,
+        }
+    }
+}
+
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+impl FromStr for ListenAddress {
+    type Err = Mismatch;
+
+    fn from_str(text: &str) -> Result<Self, Mismatch> {
+        // "unix:8096" may as well be a host of that name.
+        let Some(path) = text.strip_prefix("unix:").filter(|rest| rest.parse::<u16>().is_err()) else {
+            return text.parse().map(Self::Tcp);
+        };
+        let bad = |expected: &str| Err(Mismatch::value(text, expected));
+        if !path.starts_with('/') || path.ends_with('/') {
+            return bad("unix: and the absolute path of a socket, like unix:/run/websock/websock.sock");
+        }
+        if path.len() > UNIX_PATH {
+            return bad("a path of at most 107 bytes, which is all that a Unix socket can have");
+        }
+        if path.chars().any(char::is_control) {
+            return bad("a path without control characters");
+        }
+        Ok(Self::Unix(PathBuf::from(path)))
+    }
+}
+
+/// A host and a port to listen on.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct TcpAddress {
     /// Whether it speaks TLS (`wss://`, `ssl://`).
     pub secure: bool,
     /// A name, an IPv4 address, or an IPv6 address without its brackets.
@@ -23,7 +84,7 @@ pub struct ListenAddress {
     pub port: u16,
 }
 
-impl ListenAddress {
+impl TcpAddress {
     /// Every socket address that the host stands for, each once, in the resolver's order.
     ///
     /// A name is looked up by the system's resolver, which blocks for as long as the system lets it.
@@ -48,7 +109,7 @@ impl ListenAddress {
     }
 }
 
-impl fmt::Display for ListenAddress {
+impl fmt::Display for TcpAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let scheme = if self.secure { "wss" } else { "ws" };
         if self.host.contains(':') {
@@ -59,7 +120,7 @@ impl fmt::Display for ListenAddress {
     }
 }
 
-impl FromStr for ListenAddress {
+impl FromStr for TcpAddress {
     type Err = Mismatch;
 
     fn from_str(text: &str) -> Result<Self, Mismatch> {
@@ -119,12 +180,9 @@ pub(super) fn list(value: &Value<'_>) -> Result<Vec<ListenAddress>, Vec<Mismatch
         return Err(Mismatch::value("", FORM).into());
     }
     for (at, address) in addresses.iter().enumerate() {
-        let same = |other: &ListenAddress| {
-            address.port != 0 && other.port == address.port && other.host.eq_ignore_ascii_case(&address.host)
-        };
-        if addresses[..at].iter().any(same) {
+        if addresses[..at].iter().any(|other| other.collides(address)) {
             let found = format!("{address} twice");
-            return Err(Mismatch::new(found, "each host and port once").into());
+            return Err(Mismatch::new(found, "each address once").into());
         }
     }
     Ok(addresses)
@@ -168,6 +226,8 @@ mod tests {
             ("wss://[::]", "wss://[::]:443"),
             ("[fe80::1%eth0]:80", "ws://[fe80::1%eth0]:80"),
             ("my_host-1", "ws://my_host-1:80"),
+            ("unix:8096", "ws://unix:8096"),
+            ("unix:/run/websock/a b.sock", "unix:/run/websock/a b.sock"),
         ] {
             let address: ListenAddress = text.parse().unwrap();
             assert_eq!(address.to_string(), expected, "{text}");
@@ -199,6 +259,11 @@ mod tests {
             ("a..b", "a host name"),
             ("two words", "a host name"),
             ("bücher.example", "a host name"),
+            ("unix:", "unix: and the absolute path"),
+            ("unix:run/x", "unix: and the absolute path"),
+            ("unix:/run/", "unix: and the absolute path"),
+            ("unix:///run/x\ty", "without control characters"),
+            ("wss://unix:/run/x", "without a path"),
         ] {
             let error = text.parse::<ListenAddress>().unwrap_err();
             assert!(error.expected.contains(expected), "{text}: {error}");
@@ -213,15 +278,20 @@ mod tests {
         assert_eq!(list("ws://a:1, wss://A:1").unwrap_err()[0].found, "wss://A:1 twice");
         assert_eq!(list(" ").unwrap_err()[0].found, "nothing");
         assert_eq!(list("a:x, b, c:y,").unwrap_err().len(), 3);
+        assert_eq!(list("unix:/a, ws://a, unix:/b").unwrap().len(), 3);
+        assert_eq!(list("unix:/a, unix:/a").unwrap_err()[0].found, "unix:/a twice");
+        let long = |length: usize| format!("unix:/{}", "x".repeat(length - 1));
+        assert_eq!(list(&long(107)).unwrap().len(), 1);
+        assert!(list(&long(108)).is_err());
     }
 
     #[test]
     fn addresses_resolve() {
-        let one: ListenAddress = "127.0.0.1:7".parse().unwrap();
+        let one: TcpAddress = "127.0.0.1:7".parse().unwrap();
         assert_eq!(one.resolve().unwrap(), ["127.0.0.1:7".parse().unwrap()]);
-        let six: ListenAddress = "[::1]:7".parse().unwrap();
+        let six: TcpAddress = "[::1]:7".parse().unwrap();
         assert_eq!(six.resolve().unwrap(), ["[::1]:7".parse().unwrap()]);
-        let all = "localhost:7".parse::<ListenAddress>().unwrap().resolve().unwrap();
+        let all = "localhost:7".parse::<TcpAddress>().unwrap().resolve().unwrap();
         assert!(!all.is_empty() && all.iter().all(|a| a.ip().is_loopback() && a.port() == 7));
     }
 }

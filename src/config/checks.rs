@@ -26,6 +26,11 @@ pub(super) fn incomplete(config: &Config) -> Vec<Complaint> {
         (None, Some(_)) => needs(None, "pkFile", "certFile", "no certFile", "certFile and pkFile together"),
         _ => {}
     }
+    let secure = config.listen.iter().find(|address| address.is_secure());
+    if let (Some(address), None, None) = (secure, &config.cert_file, &config.key_file) {
+        let found = format!("{address} and no certificate");
+        needs(None, "address", "certFile", &found, "certFile and pkFile to be set for wss://");
+    }
     let login = &config.session_login;
     if login.require {
         for (key, missing) in [
@@ -52,17 +57,6 @@ struct Unbuilt {
 
 /// **Whoever builds one of these deletes its row.**
 const UNBUILT: &[Unbuilt] = &[
-    Unbuilt {
-        feature: "TLS",
-        section: None,
-        asked: |config| {
-            let secure = config.listen.iter().filter(|address| address.secure);
-            let mut asked: Vec<_> = secure.map(|address| ("address", address.to_string())).collect();
-            asked.extend(config.cert_file.as_ref().map(|_| ("certFile", "a file".to_owned())));
-            asked.extend(config.key_file.as_ref().map(|_| ("pkFile", "a file".to_owned())));
-            asked
-        },
-    },
     Unbuilt {
         feature: "the control API's keys",
         section: Some("api"),

@@ -133,6 +133,10 @@ pub(super) const KEYS: &[Key] = &[
         config.listen = address::list(value)?;
         Ok(())
     }),
+    flat("socketMode", |config, value| {
+        config.socket_mode = socket_mode(value)?;
+        Ok(())
+    }),
     flat("logfile", |config, value| {
         config.log_file = value.file();
         Ok(())
@@ -298,6 +302,15 @@ fn browsers_may(value: &Value<'_>) -> Result<BrowsersMay, Vec<Mismatch>> {
     Ok(may)
 }
 
+/// Permissions as chmod(1) takes them: octal digits, of which the first may be 0.
+fn socket_mode(value: &Value<'_>) -> Result<u32, Mismatch> {
+    let text = value.text();
+    let digits = text.strip_prefix('0').filter(|rest| rest.len() == 3).unwrap_or(text);
+    let octal = digits.len() == 3 && digits.bytes().all(|digit| (b'0'..=b'7').contains(&digit));
+    let mode = u32::from_str_radix(digits, 8).ok().filter(|_| octal);
+    mode.ok_or_else(|| Mismatch::value(text, "permissions in octal, like 0660 or 666"))
+}
+
 /// A key is sent as `Authorization: Bearer KEY` and is never shown.
 fn bearer_key(text: &str) -> Result<String, Mismatch> {
     if text.bytes().all(|b| b.is_ascii_graphic()) {
@@ -379,6 +392,12 @@ mod tests {
         assert_eq!(cookie_name(&Value::new("__Host-id")).unwrap(), "__Host-id");
         for text in ["a=b", "a b", "a;b", "ä"] {
             cookie_name(&Value::new(text)).unwrap_err();
+        }
+        for (text, mode) in [("0660", 0o660), ("660", 0o660), ("0777", 0o777), ("0000", 0), ("007", 0o007)] {
+            assert_eq!(socket_mode(&Value::new(text)).unwrap(), mode, "{text}");
+        }
+        for text in ["", "0", "66", "0668", "1660", "00660", "+660", "rw-"] {
+            socket_mode(&Value::new(text)).unwrap_err();
         }
         for text in ["", "tcp://*:5555", "ipc:///run/q"] {
             assert_eq!(endpoint(&Value::new(text)).unwrap(), text);

@@ -10,7 +10,7 @@ use super::lines::{self, Entry, Header, Lines};
 use super::nearest::{hint, nearest};
 use super::report::{ConfigError, Mismatch, Notice, Place};
 use super::values::{Value, expanded, unquoted};
-use super::{Config, ResourceRow, checks};
+use super::{Config, ResourceRow};
 
 /// Bytes that an INI file may have: far more than any needs, far less than would hurt.
 const FILE_BYTES: u64 = 1 << 20;
@@ -151,9 +151,7 @@ impl Reading<'_> {
 
     /// What can be told only once every key has been read.
     fn whole(&mut self) {
-        let mut complaints = checks::incomplete(&self.config);
-        complaints.extend(checks::not_built(&self.config));
-        for complaint in complaints {
+        for complaint in self.config.complaints() {
             let because = complaint.because.map(|key| identity(complaint.section, key));
             if because.is_some_and(|identity| self.unreadable.contains(&identity)) {
                 continue;

@@ -27,6 +27,7 @@ pub(super) struct Connection<S> {
     pub(super) address: Address,
     /// This turn's output.
     pub(super) chain: Chain,
+    /// There while something waits for the kernel, be it in the socket alone.
     backlog: Option<Box<Backlog>>,
     /// The earliest entry among the timers.
     pub(super) armed: Moment,
@@ -88,7 +89,7 @@ impl<S: Socket> Connection<S> {
 
     /// Bytes of memory that unfinished input and waiting output hold.
     pub(super) fn held(&self) -> usize {
-        self.backlog.as_ref().map_or(0, |backlog| backlog.held()) + self.session.held()
+        self.backlog.as_ref().map_or(0, |backlog| backlog.held()) + self.session.held() + self.socket.held()
     }
 
     /// When it is to be looked at next. `patience`: how long output may wait without a moment of none.
@@ -108,19 +109,29 @@ impl<S: Socket> Connection<S> {
     pub(super) fn flush(&mut self, outgoing: &Outgoing, places: &Places<'_>, now: Moment) -> io::Result<()> {
         let chain = std::mem::replace(&mut self.chain, Chain::EMPTY);
         if chain.is_empty() {
+            self.note_held_output(now);
             return Ok(());
         }
         let mut slices = outgoing.bytes(chain, places);
         // Where something waits already, the kernel has just refused more.
         let Some(backlog) = &mut self.backlog else {
             let written = self.write(&mut slices)?;
-            if let Some(written) = written {
-                self.keep(outgoing, chain, places, written, now);
+            match written {
+                Some(written) => self.keep(outgoing, chain, places, written, now),
+                None => self.note_held_output(now),
             }
             return Ok(());
         };
         slices.for_each(|slice| backlog.push(slice));
         Ok(())
+    }
+
+    /// What waits in the socket waits like any other output: there is a backlog, if an empty one, until it is out.
+    #[inline]
+    pub(super) fn note_held_output(&mut self, now: Moment) {
+        if self.socket.holds_output() && self.backlog.is_none() {
+            self.backlog = Some(Box::new(Backlog::new(now, Some(0))));
+        }
     }
 
     /// Writes slices until there are none. `Some(n)`: the kernel took no more than the first `n` bytes.
@@ -159,15 +170,21 @@ impl<S: Socket> Connection<S> {
 
     /// Goes on with what waits, now that the kernel may take more.
     pub(super) fn drain(&mut self) -> io::Result<()> {
+        self.socket.flush()?;
         while let Some(backlog) = &mut self.backlog {
+            if self.socket.holds_output() {
+                break;
+            }
+            if backlog.is_empty() {
+                self.backlog = None;
+                break;
+            }
             let [front, back] = backlog.slices();
             let length = front.len() + back.len();
             let count = if back.is_empty() { 1 } else { 2 };
             let written = write_some(&mut self.socket, &[front, back][..count])?;
             backlog.advance(written);
-            if backlog.is_empty() {
-                self.backlog = None;
-            } else if written < length {
+            if written < length {
                 break;
             }
         }
@@ -178,7 +195,7 @@ impl<S: Socket> Connection<S> {
     pub(super) fn cut_backlog(&mut self) -> bool {
         let Some(backlog) = &mut self.backlog else { return true };
         let cut = backlog.cut();
-        if backlog.is_empty() {
+        if backlog.is_empty() && !self.socket.holds_output() {
             self.backlog = None;
         }
         cut

@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::io;
 
-use log::{Level, debug, log, warn};
+use log::{Level, debug, info, log, warn};
 
 use super::hub::{ARENA_HIGH, Hub, turn};
 use super::outgoing::{Chain, Outgoing, Places, Source};
@@ -195,7 +195,12 @@ impl<S: Socket> Hub<S> {
     /// A connection is broken.
     pub(super) fn lose(&mut self, slot: usize, error: &io::Error) {
         let connection = &mut self.connections[slot];
-        debug!(address:% = connection.address; "connection lost: {error}");
+        let address = connection.address;
+        match connection.socket.unfinished() {
+            Some(what) => info!(address:% = address; "{what} failed: {error}"),
+            None if error.kind() == io::ErrorKind::InvalidData => info!(address:% = address; "connection failed: {error}"),
+            None => debug!(address:% = address; "connection lost: {error}"),
+        }
         let end = connection.session.lost();
         self.mark(slot);
         self.left(slot, end.map(Event::Closed));
@@ -268,7 +273,7 @@ impl<S: Socket> Hub<S> {
             self.lose(slot, &error);
             return;
         }
-        let flushed = connection.is_flushed();
+        let mut flushed = connection.is_flushed();
         let key = connection.key(slot);
         if connection.session.is_over(flushed) {
             self.held -= connection.counted as usize;
@@ -278,6 +283,8 @@ impl<S: Socket> Hub<S> {
         if flushed && connection.session.is_silent() && !connection.shut {
             connection.socket.shut();
             connection.shut = true;
+            connection.note_held_output(now);
+            flushed = connection.is_flushed();
         }
         if connection.watched_writable == flushed {
             connection.watched_writable = !flushed;

@@ -185,9 +185,9 @@ impl<S: Socket> Hub<S> {
         let session = Session::new(now, &self.limits);
         let slot = self.connections.insert(Connection::new(socket, session, self.serial, Address::from(peer)));
         self.metrics.accepted += 1;
-        let silent = !self.read(slot, now);
+        let came = self.read(slot, now);
         let connection = &mut self.connections[slot];
-        if silent {
+        if !came && connection.socket.unfinished().is_none() {
             connection.session.deferred(deferred);
         }
         // Not before the read: the poll would tell of what has been read by then.
@@ -240,6 +240,12 @@ impl<S: Socket> Hub<S> {
             let start = self.outbox.arena.len();
             let event = self.connections[slot].session.tick(&mut turn!(self, now));
             self.link_output(slot, start);
+            let connection = &self.connections[slot];
+            if connection.session.is_over(false)
+                && let Some(what) = connection.socket.unfinished()
+            {
+                info!(address:% = connection.address; "{what} failed: not done in time");
+            }
             self.left(slot, event);
         }
     }
@@ -260,6 +266,7 @@ impl<S: Socket> Hub<S> {
         let old = &self.config;
         let fixed = [
             ("address", config.listen != old.listen),
+            ("socketMode", config.socket_mode != old.socket_mode),
             ("pidFile", config.pid_file != old.pid_file),
             ("[resources]", config.resources != old.resources),
         ];
@@ -267,6 +274,7 @@ impl<S: Socket> Hub<S> {
             warn!("{key} can't change while the server runs: it stays as it was until a restart");
         }
         config.listen.clone_from(&old.listen);
+        config.socket_mode = old.socket_mode;
         config.pid_file.clone_from(&old.pid_file);
         config.resources.clone_from(&old.resources);
         self.limits = limits(&config);
@@ -328,7 +336,7 @@ impl<S: Socket> Hub<S> {
             came = true;
             connection.session.heard();
             self.process(slot, &mut buffer[READ_OFFSET..READ_OFFSET + read], now);
-            if read == READ {
+            if !self.connections[slot].socket.is_drained(read, READ) {
                 // There may be more: next turn, after the others.
                 let connection = &mut self.connections[slot];
                 if !connection.unread {

@@ -1,21 +1,31 @@
 //! The sockets that connections come from.
 
+use std::fmt;
+use std::fs::{self, Permissions};
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use log::warn;
-use mio::net::{TcpListener, TcpStream};
+use log::{info, warn};
+use mio::net::{TcpListener, UnixListener};
 use mio::{Interest, Registry, Token};
 use nix::{libc, setsockopt_impl, sockopt_impl};
-use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, ipproto, sockopt};
 
 use super::server::StartError;
+use super::transport::Transport;
 use crate::clock::Moment;
-use crate::config::ListenAddress;
+use crate::config::{Config, ListenAddress};
 
 /// Connections accepted from one listener in one turn.
 const ACCEPTS: usize = 64;
+
+/// What every socket is.
+const FLAGS: SocketFlags = SocketFlags::CLOEXEC.union(SocketFlags::NONBLOCK);
 
 /// Connections that the kernel keeps for a listener while we are busy.
 const QUEUE: i32 = 4096;
@@ -25,7 +35,10 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// How long the kernel keeps a connection to itself whose client has sent nothing yet. Who sends its request at once,
 /// as all do that mean it, is accepted and read in one go, which saves a wake-up and a fifth of what an upgrade costs.
-pub(super) const DEFERRED: Duration = Duration::from_secs(1);
+const DEFERRED: Duration = Duration::from_secs(1);
+
+/// Who a client on a Unix socket is: this machine. It has no port.
+const LOCAL: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 sockopt_impl!(
     /// `TCP_DEFER_ACCEPT` of tcp(7), in seconds.
@@ -39,28 +52,49 @@ sockopt_impl!(
 /// A listening socket, and what is known of the connections that wait in it.
 #[derive(Debug)]
 pub(super) struct Listener {
-    socket: TcpListener,
-    address: SocketAddr,
+    kind: Kind,
     /// There may be connections that no event will tell of.
     pending: bool,
     /// Descriptors have run out: nothing is accepted before then.
     paused: Option<Moment>,
 }
 
-impl Listener {
-    /// Listens on every address that `names` stand for.
-    pub(super) fn bind(names: &[ListenAddress]) -> Result<Vec<Self>, StartError> {
-        let mut addresses: Vec<SocketAddr> = Vec::new();
-        for name in names {
-            let resolved = name.resolve().map_err(|error| StartError::Listen(name.to_string(), error))?;
-            addresses.extend(resolved.into_iter().filter(|address| !addresses.contains(address)).collect::<Vec<_>>());
+#[derive(Debug)]
+enum Kind {
+    Tcp { socket: TcpListener, address: SocketAddr, secure: bool },
+    Unix { socket: UnixListener, file: SocketFile },
+}
+
+/// The URL that is listened on.
+impl fmt::Display for Listener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.kind {
+            Kind::Tcp { address, secure: false, .. } => write!(f, "ws://{address}"),
+            Kind::Tcp { address, secure: true, .. } => write!(f, "wss://{address}"),
+            Kind::Unix { file, .. } => write!(f, "unix:{}", file.path.display()),
         }
+    }
+}
+
+impl Listener {
+    /// Listens on every address that the configuration names.
+    pub(super) fn bind(config: &Config) -> Result<Vec<Self>, StartError> {
+        let mut addresses: Vec<(SocketAddr, bool)> = Vec::new();
         let mut listeners = Vec::new();
         let mut failed = None;
-        for address in &addresses {
+        for name in &config.listen {
+            let ListenAddress::Tcp(name) = name else { continue };
+            let resolved = name.resolve().map_err(|error| StartError::Listen(name.to_string(), error))?;
+            for address in resolved {
+                if !addresses.iter().any(|(other, _)| *other == address) {
+                    addresses.push((address, name.secure));
+                }
+            }
+        }
+        for (address, secure) in &addresses {
             // `[::]` takes IPv4 as well, unless that is listened on by itself.
-            let only_v6 = addresses.iter().any(|other| other.is_ipv4() && other.port() == address.port());
-            match Self::listen(*address, only_v6) {
+            let only_v6 = addresses.iter().any(|(other, _)| other.is_ipv4() && other.port() == address.port());
+            match listen(*address, only_v6).and_then(|socket| Self::tcp(socket, *secure)) {
                 Ok(listener) => listeners.push(listener),
                 // A machine without IPv6 resolves localhost to ::1 all the same.
                 Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable && addresses.len() > 1 => {
@@ -70,46 +104,72 @@ impl Listener {
                 Err(error) => return Err(StartError::Listen(address.to_string(), error)),
             }
         }
-        match failed {
-            Some(error) if listeners.is_empty() => Err(error),
-            _ => Ok(listeners),
+        if let Some(error) = failed.filter(|_| listeners.is_empty()) {
+            return Err(error);
         }
+        for name in &config.listen {
+            let ListenAddress::Unix(path) = name else { continue };
+            let listener = listen_at(path, config.socket_mode).and_then(|(socket, file)| Self::unix(socket, file));
+            listeners.push(listener.map_err(|error| StartError::Listen(name.to_string(), error))?);
+        }
+        Ok(listeners)
     }
 
-    /// What is set on the socket, its connections inherit.
-    fn listen(address: SocketAddr, only_v6: bool) -> io::Result<Self> {
-        let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, Some(ipproto::TCP))?;
-        // A server that is started anew must not wait for the connections of the old one to be forgotten.
-        sockopt::set_socket_reuseaddr(&socket, true)?;
+    /// Makes a listener of a TCP socket that is bound and listens. What is set on the socket, its connections inherit.
+    /// `secure`: they speak TLS.
+    pub(super) fn tcp(socket: OwnedFd, secure: bool) -> io::Result<Self> {
         // What is written is written at the end of a turn, whole: waiting for more would only delay it.
         sockopt::set_tcp_nodelay(&socket, true)?;
-        if address.is_ipv6() {
-            sockopt::set_ipv6_v6only(&socket, only_v6)?;
-        }
         let seconds = u32::try_from(DEFERRED.as_secs()).unwrap_or(u32::MAX);
         nix::sys::socket::setsockopt(&socket, DeferAccept, &seconds)?;
-        rustix::net::bind(&socket, &address)?;
-        rustix::net::listen(&socket, QUEUE)?;
         let socket = TcpListener::from_std(socket.into());
         let address = socket.local_addr()?;
-        Ok(Self { socket, address, pending: true, paused: None })
+        Ok(Self::new(Kind::Tcp { socket, address, secure }))
+    }
+
+    /// Makes a listener of a Unix socket that is bound and listens. `file`: its place.
+    pub(super) fn unix(socket: OwnedFd, file: SocketFile) -> io::Result<Self> {
+        let socket = UnixListener::from_std(socket.into());
+        Ok(Self::new(Kind::Unix { socket, file }))
+    }
+
+    const fn new(kind: Kind) -> Self {
+        Self { kind, pending: true, paused: None }
     }
 
     /// Has `registry` tell under `token` when connections come.
     pub(super) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
-        registry.register(&mut self.socket, token, Interest::READABLE)
+        match &mut self.kind {
+            Kind::Tcp { socket, .. } => registry.register(socket, token, Interest::READABLE),
+            Kind::Unix { socket, .. } => registry.register(socket, token, Interest::READABLE),
+        }
     }
 
-    /// The address listened on.
-    pub(super) const fn address(&self) -> SocketAddr {
-        self.address
+    /// The address listened on. `None`: it is a path.
+    pub(super) const fn address(&self) -> Option<SocketAddr> {
+        match &self.kind {
+            Kind::Tcp { address, .. } => Some(*address),
+            Kind::Unix { .. } => None,
+        }
     }
 
-    /// The address listened on, without its port, as peers of the same family name it. `None`: it is a wildcard.
+    /// The address listened on, without its port, as peers of the same family name it. `None`: it is a wildcard, or a
+    /// path.
     pub(super) fn ip(&self) -> Option<IpAddr> {
-        Some(self.address.ip().to_canonical()).filter(|ip| !ip.is_unspecified())
+        self.address().map(|address| address.ip().to_canonical()).filter(|ip| !ip.is_unspecified())
+    }
+
+    /// Whether its connections speak TLS.
+    pub(super) const fn is_secure(&self) -> bool {
+        matches!(self.kind, Kind::Tcp { secure: true, .. })
+    }
+
+    /// For how long the kernel keeps a connection to itself whose client is silent.
+    pub(super) const fn deferred(&self) -> Duration {
+        match self.kind {
+            Kind::Tcp { .. } => DEFERRED,
+            Kind::Unix { .. } => Duration::ZERO,
+        }
     }
 
     /// The poll says that connections have come.
@@ -127,14 +187,19 @@ impl Listener {
         self.paused.unwrap_or(Moment::NEVER)
     }
 
-    /// Accepts the connections that wait, at most so many that others get their turn.
-    pub(super) fn accept(&mut self, now: Moment, mut open: impl FnMut(TcpStream, SocketAddr)) {
+    /// Accepts the connections that wait, at most so many that others get their turn. They are given as they are, without
+    /// TLS.
+    pub(super) fn accept(&mut self, now: Moment, mut open: impl FnMut(Transport, SocketAddr)) {
         self.paused = self.paused.filter(|until| *until > now);
         if !self.has_more() {
             return;
         }
         for _ in 0..ACCEPTS {
-            match self.socket.accept() {
+            let accepted = match &self.kind {
+                Kind::Tcp { socket, .. } => socket.accept().map(|(stream, peer)| (Transport::Tcp(stream), peer)),
+                Kind::Unix { socket, .. } => socket.accept().map(|(stream, _)| (Transport::Unix(stream), LOCAL)),
+            };
+            match accepted {
                 Ok((stream, peer)) => open(stream, peer),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.pending = false;
@@ -143,13 +208,91 @@ impl Listener {
                 // The peer has gone before it was accepted; the next one may be fine.
                 Err(error) if is_of_one_connection(&error) => {}
                 Err(error) => {
-                    warn!("accepting on {} pauses: {error}", self.address);
+                    warn!("accepting on {self} pauses: {error}");
                     self.paused = Some(now.after(PAUSE));
                     break;
                 }
             }
         }
     }
+}
+
+/// A TCP socket that listens on `address`.
+fn listen(address: SocketAddr, only_v6: bool) -> io::Result<OwnedFd> {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let socket = rustix::net::socket_with(family, SocketType::STREAM, FLAGS, Some(ipproto::TCP))?;
+    // A server that is started anew must not wait for the connections of the old one to be forgotten.
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    if address.is_ipv6() {
+        sockopt::set_ipv6_v6only(&socket, only_v6)?;
+    }
+    rustix::net::bind(&socket, &address)?;
+    rustix::net::listen(&socket, QUEUE)?;
+    Ok(socket)
+}
+
+/// A Unix socket that listens at `path`, with these permissions. What an earlier server has left there is replaced.
+fn listen_at(path: &Path, mode: u32) -> io::Result<(OwnedFd, SocketFile)> {
+    let address = SocketAddrUnix::new(path)?;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, FLAGS, None)?;
+    match rustix::net::bind(&socket, &address) {
+        Err(Errno::ADDRINUSE) => {
+            remove_stale(path, &address)?;
+            rustix::net::bind(&socket, &address)?;
+        }
+        result => result?,
+    }
+    // Before it listens, so that nobody gets in who is not to.
+    fs::set_permissions(path, Permissions::from_mode(mode))?;
+    let file = SocketFile::ours(path)?;
+    rustix::net::listen(&socket, QUEUE)?;
+    Ok((socket, file))
+}
+
+/// Removes the socket at `path`, unless somebody answers there.
+fn remove_stale(path: &Path, address: &SocketAddrUnix) -> io::Result<()> {
+    if !fs::symlink_metadata(path)?.file_type().is_socket() {
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is a file of this name, and it is no socket"));
+    }
+    let probe = rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, FLAGS, None)?;
+    match rustix::net::connect(&probe, address) {
+        Err(Errno::CONNREFUSED) => {
+            info!("{} was left behind by a server that is no more: replaced", path.display());
+            fs::remove_file(path)
+        }
+        // One whose queue is full lives as well.
+        Ok(()) | Err(Errno::AGAIN) => Err(io::ErrorKind::AddrInUse.into()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The place of a Unix socket. Where it is ours, it is removed when we no longer listen.
+#[derive(Debug)]
+pub(super) struct SocketFile {
+    path: PathBuf,
+    /// Device and inode of the file that we made.
+    made: Option<(u64, u64)>,
+}
+
+impl SocketFile {
+    /// A socket that we made.
+    fn ours(path: &Path) -> io::Result<Self> {
+        Ok(Self { path: path.to_owned(), made: Some(identity(path)?) })
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        // Another server may have made its own in the meantime.
+        if self.made.is_some() && identity(&self.path).ok() == self.made {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    let found = fs::symlink_metadata(path)?;
+    Ok((found.dev(), found.ino()))
 }
 
 /// Errors of accept(2) that say nothing about the listener.

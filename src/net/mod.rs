@@ -2,17 +2,24 @@
 //!
 //! [`hub`] is a turn of the loop without the poll: connections, what is read from them and written to them, their
 //! deadlines. It is generic over [`Socket`](socket::Socket), so that a simulation can run the very same code in virtual
-//! time. [`server`] adds the poll, the listeners, the signals and the clock.
+//! time. [`server`] adds the poll, the listeners, the signals and the clock; what a connection's bytes go through, TLS
+//! for one, is below the trait as well.
+
+pub use certificates::{CertificateError, check as check_certificate};
 
 pub mod hub;
 pub mod server;
 pub mod socket;
 
 mod backlog;
+mod certificates;
 mod connection;
 mod delivery;
+mod expiry;
 mod listener;
 mod outgoing;
 mod process;
 mod serving;
 mod timers;
+mod tls;
+mod transport;

@@ -2,22 +2,27 @@
 //!
 //! The order of a turn stands in the [crate docs](crate); it is never changed casually.
 
+use std::cell::Cell;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use log::{info, warn};
-use mio::net::TcpStream;
+use log::{error, info, warn};
 use mio::{Events, Interest, Poll, Token};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook_mio::v1_0::Signals;
 
+use super::certificates::{CertificateError, Certificates};
 use super::hub::Hub;
-use super::listener::{DEFERRED, Listener};
+use super::listener::Listener;
 use super::process;
+use super::tls::{Scratch, Tls};
+use super::transport::Transport;
 use crate::clock::Moment;
-use crate::config::Config;
+use crate::config::{Config, ListenAddress};
 use crate::id::ClientIds;
 use crate::logging::LogState;
 
@@ -34,6 +39,8 @@ const FIRST_LISTENER: usize = usize::MAX - 1024;
 /// Why a server could not start.
 #[derive(Debug)]
 pub enum StartError {
+    /// The certificate or its key can't be used.
+    Certificate(CertificateError),
     /// An address that is no address, or can't be listened on.
     Listen(String, io::Error),
     /// The poll, or the signals, can't be had.
@@ -43,6 +50,7 @@ pub enum StartError {
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Certificate(error) => error.fmt(f),
             Self::Listen(address, error) => write!(f, "can't listen on {address}: {error}"),
             Self::Loop(error) => write!(f, "can't set up the loop: {error}"),
         }
@@ -66,7 +74,11 @@ pub struct Server {
     poll: Poll,
     signals: Signals,
     listeners: Vec<Listener>,
-    hub: Hub<TcpStream>,
+    hub: Hub<Transport>,
+    /// For the listeners with TLS, if there are any.
+    certificates: Option<Certificates>,
+    /// What the connections with TLS share.
+    scratch: Rc<Cell<Scratch>>,
     began: Instant,
     phase: Phase,
     drain_timeout: Duration,
@@ -86,7 +98,13 @@ impl Server {
         let poll = Poll::new().map_err(StartError::Loop)?;
         let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(StartError::Loop)?;
         poll.registry().register(&mut signals, SIGNALS, Interest::READABLE).map_err(StartError::Loop)?;
-        let mut listeners = Listener::bind(&config.listen)?;
+        // Whoever can't serve anybody does not take the port.
+        let secure = config.listen.iter().any(ListenAddress::is_secure);
+        let certificates = match secure.then(|| Certificates::load(&config, Moment::START, SystemTime::now())) {
+            Some(loaded) => loaded.map_err(StartError::Certificate)?,
+            None => None,
+        };
+        let mut listeners = Listener::bind(&config)?;
         for (index, listener) in listeners.iter_mut().enumerate() {
             listener.register(poll.registry(), Token(FIRST_LISTENER + index)).map_err(StartError::Loop)?;
         }
@@ -97,18 +115,29 @@ impl Server {
         let mut hub = Hub::new(config, listening, registry, ClientIds::new(random));
         hub.process = process::look;
         hub.metrics.started = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
-        Ok(Self { poll, signals, listeners, hub, began: Instant::now(), phase: Phase::Running, drain_timeout })
+        hub.metrics.certificate_expires = certificates.as_ref().map(Certificates::expires);
+        Ok(Self {
+            poll,
+            signals,
+            listeners,
+            hub,
+            certificates,
+            scratch: Rc::default(),
+            began: Instant::now(),
+            phase: Phase::Running,
+            drain_timeout,
+        })
     }
 
-    /// The addresses that are listened on.
+    /// The addresses that are listened on, paths left out.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.listeners.iter().map(Listener::address).collect()
+        self.listeners.iter().filter_map(Listener::address).collect()
     }
 
     /// Runs until it is told to stop.
     pub fn run(mut self, host: &mut impl Host) -> io::Result<()> {
         for listener in &self.listeners {
-            info!("listening on ws://{}", listener.address());
+            info!("listening on {listener}");
         }
         let mut events = Events::with_capacity(EVENTS);
         let mut woken = Instant::now();
@@ -145,6 +174,7 @@ impl Server {
                 }
             }
             self.accept(now);
+            self.look_after_certificates(now);
             self.hub.expire(now);
             self.hub.settle(now);
             if let Phase::Draining(until) = self.phase
@@ -170,6 +200,9 @@ impl Server {
         for listener in &self.listeners {
             deadline = deadline.min(listener.deadline());
         }
+        if let Some(certificates) = &self.certificates {
+            deadline = deadline.min(certificates.deadline());
+        }
         if let Phase::Draining(until) = self.phase {
             deadline = deadline.min(until);
         }
@@ -185,7 +218,12 @@ impl Server {
     fn signalled(&mut self, host: &mut impl Host, now: Moment) -> bool {
         for signal in self.signals.pending() {
             if signal == SIGHUP {
-                if let Some(mut config) = host.reload() {
+                let config = host.reload();
+                if let Some(certificates) = &mut self.certificates {
+                    certificates.reload(config.as_ref(), now, SystemTime::now());
+                    self.hub.metrics.certificate_expires = Some(certificates.expires());
+                }
+                if let Some(mut config) = config {
                     config.limits.max_clients = most_clients(config.limits.max_clients);
                     self.drain_timeout = config.limits.drain_timeout;
                     self.hub.reconfigure(config);
@@ -207,9 +245,34 @@ impl Server {
 
     fn accept(&mut self, now: Moment) {
         for listener in &mut self.listeners {
+            let deferred = listener.deferred();
+            let tls = listener.is_secure().then(|| self.certificates.as_ref().map(Certificates::current));
             listener.accept(now, |stream, peer| {
-                self.hub.open(stream, peer, DEFERRED, now);
+                let stream = match (&tls, stream) {
+                    (None, stream) => stream,
+                    (Some(Some(config)), Transport::Tcp(stream)) => {
+                        match Tls::new(stream, Arc::clone(config), Rc::clone(&self.scratch)) {
+                            Ok(tls) => Transport::Tls(Box::new(tls)),
+                            Err(error) => return error!(address:% = peer; "can't be served with TLS: {error}"),
+                        }
+                    }
+                    // Nobody is served without TLS who was promised it.
+                    (Some(_), _) => {
+                        return error!(address:% = peer; "can't be served with TLS: there is no certificate");
+                    }
+                };
+                self.hub.open(stream, peer, deferred, now);
             });
+        }
+    }
+
+    /// New handshakes get the certificate that is in the files now, more or less.
+    fn look_after_certificates(&mut self, now: Moment) {
+        if let Some(certificates) = &mut self.certificates
+            && certificates.deadline() <= now
+        {
+            certificates.look(now, SystemTime::now());
+            self.hub.metrics.certificate_expires = Some(certificates.expires());
         }
     }
 }

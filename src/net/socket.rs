@@ -1,12 +1,11 @@
 //! What the loop needs of a connection's byte stream.
 
-use std::io::{self, IoSlice, Read as _, Write as _};
-use std::net::Shutdown;
-
-use mio::net::TcpStream;
-use mio::{Interest, Registry, Token};
+use std::io::{self, IoSlice};
 
 /// A non-blocking byte stream. Its errors are `std::io`'s; [`io::ErrorKind::WouldBlock`] means "not now".
+///
+/// Between the loop and the wire a socket may have something of its own to say and to hear, as TLS has. What a plain
+/// socket answers to questions about that stands here, constant, so that it pays nothing.
 pub trait Socket {
     /// What tells the loop when a socket is ready.
     type Poll;
@@ -17,38 +16,37 @@ pub trait Socket {
     /// Writes as much of `slices`, in their order, as is taken now.
     fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize>;
 
-    /// Says that we will send no more.
+    /// Says that we will send no more, once what was taken is out.
     fn shut(&mut self);
 
     /// From now on the loop is told under `slot` when the socket gets readable, and if `writable` when it gets that.
     /// `first`: it was not told before.
     fn watch(&mut self, poll: &Self::Poll, slot: usize, writable: bool, first: bool) -> io::Result<()>;
-}
 
-impl Socket for TcpStream {
-    type Poll = Registry;
-
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let mut stream: &Self = self;
-        stream.read(buffer)
+    /// Whether a read just done, which gave `read` bytes where there was room for `room`, has taken all that there was:
+    /// what comes later comes with an event of its own.
+    fn is_drained(&self, read: usize, room: usize) -> bool {
+        read < room
     }
 
-    fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        let mut stream: &Self = self;
-        match slices {
-            // send(2) is cheaper than writev(2).
-            [slice] => stream.write(slice),
-            _ => stream.write_vectored(slices),
-        }
+    /// Whether something that was taken, or that the socket has to say itself, waits for the kernel.
+    fn holds_output(&self) -> bool {
+        false
     }
 
-    fn shut(&mut self) {
-        // It can only fail where the peer has gone already.
-        let _ = self.shutdown(Shutdown::Write);
+    /// Goes on writing that.
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 
-    fn watch(&mut self, poll: &Registry, slot: usize, writable: bool, first: bool) -> io::Result<()> {
-        let interest = if writable { Interest::READABLE | Interest::WRITABLE } else { Interest::READABLE };
-        if first { poll.register(self, Token(slot), interest) } else { poll.reregister(self, Token(slot), interest) }
+    /// Bytes of memory that it holds of input and output on their way.
+    fn held(&self) -> usize {
+        0
+    }
+
+    /// What it is in the middle of, in words for the log, where the peer has begun something that must be done before
+    /// the first byte can be read.
+    fn unfinished(&self) -> Option<&'static str> {
+        None
     }
 }

@@ -132,7 +132,7 @@ enum State {
     Over,
 }
 
-/// One connection. 40 bytes while it is idle: nothing else is kept until something is unfinished.
+/// One connection. 32 bytes while it is idle: nothing else is kept until something is unfinished.
 #[derive(Debug)]
 pub struct Session {
     state: State,
@@ -143,8 +143,6 @@ pub struct Session {
     eof: bool,
     /// By when: the head must be whole, the next ping is due, the peer must have closed.
     due: Moment,
-    /// The beginning of a request head.
-    head: Option<Box<(Vec<u8>, HeadScanner)>>,
     reader: Reader,
     /// What few connections have.
     extra: Option<Box<Extra>>,
@@ -152,6 +150,8 @@ pub struct Session {
 
 #[derive(Debug, Default)]
 struct Extra {
+    /// The beginning of a request head.
+    head: Option<(Vec<u8>, HeadScanner)>,
     pacer: Option<Pacer>,
     deflate: Option<Deflate>,
     /// The second in which messages are being counted, and how many came.
@@ -167,7 +167,6 @@ impl Session {
             unanswered: false,
             eof: false,
             due: now.limit(limits.head_time),
-            head: None,
             reader: Reader::default(),
             extra: None,
         }
@@ -204,7 +203,7 @@ impl Session {
 
     /// Bytes of memory that unfinished input and paced output hold.
     pub fn held(&self) -> usize {
-        self.head.as_ref().map_or(0, |head| head.0.capacity()) + self.reader.held() + self.paced()
+        self.head().map_or(0, |(head, _)| head.capacity()) + self.reader.held() + self.paced()
     }
 
     /// Bytes of output that wait for a script to read.
@@ -247,7 +246,7 @@ impl Session {
         self.state = State::Open;
         self.browser = terms.browser;
         if terms.pacer.is_some() || deflate.is_some() {
-            self.extra = Some(Box::new(Extra { pacer: terms.pacer, deflate, rate: (0, 0) }));
+            self.extra = Some(Box::new(Extra { head: None, pacer: terms.pacer, deflate, rate: (0, 0) }));
         }
         self.due = if terms.browser { turn.now.limit(turn.limits.ping_interval) } else { Moment::NEVER };
     }
@@ -314,7 +313,7 @@ impl Session {
             return None;
         }
         match self.state {
-            State::Head if self.head.is_some() => {
+            State::Head if self.head().is_some() => {
                 let refusal = Refusal::new(408, "the request head took too long");
                 self.refuse(refusal, turn);
                 Some(Event::Refused(refusal))
@@ -392,7 +391,7 @@ impl Session {
         if input.is_empty() {
             return None;
         }
-        let scanned = match self.head.as_deref_mut() {
+        let scanned = match self.extra.as_mut().and_then(|extra| extra.head.as_mut()) {
             Some((head, scanner)) => {
                 let before = head.len();
                 head.extend_from_slice(input.peek());
@@ -401,7 +400,7 @@ impl Session {
                     input.take(end - before);
                     head.truncate(end);
                     let head = std::mem::take(head);
-                    self.head = None;
+                    self.extra = None;
                     self.state = State::Asked;
                     return Some(Event::Request(Cow::Owned(head)));
                 }
@@ -416,7 +415,7 @@ impl Session {
                         return Some(Event::Request(Cow::Borrowed(input.take(end))));
                     }
                     Ok(None) => {
-                        self.head = Some(Box::new((input.peek().to_vec(), scanner)));
+                        self.extra.get_or_insert_default().head = Some((input.peek().to_vec(), scanner));
                     }
                     Err(_) => {}
                 }
@@ -504,6 +503,11 @@ impl Session {
         self.say(Opcode::Close, false, turn, |out| frame::write_close(out, code, why));
     }
 
+    /// The beginning of a request head, where one has begun.
+    fn head(&self) -> Option<&(Vec<u8>, HeadScanner)> {
+        self.extra.as_ref()?.head.as_ref()
+    }
+
     fn pacer(&self) -> Option<&Pacer> {
         self.extra.as_ref()?.pacer.as_ref()
     }
@@ -520,7 +524,9 @@ impl Session {
 
     /// Gives back the memory of unfinished input.
     fn recycle(&mut self, turn: &mut Turn<'_>) {
-        self.head = None;
+        if let Some(extra) = &mut self.extra {
+            extra.head = None;
+        }
         self.reader.clear(turn);
     }
 

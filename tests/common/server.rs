@@ -136,11 +136,13 @@ impl Server {
         let mut server = Self { child, log, reader: Some(reader), addresses: Vec::new(), folder };
         let expected = addresses.split(',').count();
         server.addresses = server.log.wait(PATIENCE, "address to connect to", |lines| {
-            let found: Vec<_> = lines.lines.iter().filter_map(|line| line.split_once("listening on ws://")).collect();
+            let found: Vec<_> = lines.lines.iter().filter_map(|line| line.split_once("listening on ")).collect();
             // In JSON a quote follows.
             let address = |text: &str| text.split('"').next().and_then(|text| text.parse().ok());
+            // Paths have no port that would have to be found out.
+            let urls = found.iter().filter_map(|(_, url)| url.split_once("://"));
             (found.len() >= expected)
-                .then(|| found.iter().map(|(_, rest)| address(rest).expect("an address in the log")).collect())
+                .then(|| urls.map(|(_, rest)| address(rest).expect("an address in the log")).collect())
         });
         server
     }
@@ -150,7 +152,7 @@ impl Server {
         self.addresses[0]
     }
 
-    /// All addresses that it listens on, in their order.
+    /// All addresses that it listens on, in their order, paths left out.
     pub(crate) fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
     }

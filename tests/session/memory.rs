@@ -13,7 +13,7 @@ const OVERHEAD: usize = 1024;
 #[test]
 #[cfg(target_pointer_width = "64")]
 fn an_idle_session_is_as_small_as_it_says() {
-    assert_eq!(size_of::<Session>(), 40);
+    assert_eq!(size_of::<Session>(), 32);
 }
 
 #[test]
