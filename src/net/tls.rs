@@ -15,9 +15,14 @@ use std::sync::Arc;
 
 use rustls::ServerConfig;
 use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
-use rustls::unbuffered::{
-    ConnectionState, EncodeError, EncryptError, InsufficientSizeError, UnbufferedStatus, WriteTraffic,
-};
+use rustls::unbuffered::{ConnectionState, UnbufferedStatus, WriteTraffic};
+
+mod scratch;
+#[cfg(test)]
+mod tests;
+
+pub(super) use scratch::Scratch;
+use scratch::Source;
 
 /// Most plaintext that is encrypted before the kernel is asked to take it, and so about the most that waits here.
 ///
@@ -40,80 +45,6 @@ const ROOM: usize = 2 * RECORD;
 pub(super) trait Stream: Read + Write {
     /// Says that we will send no more.
     fn shut(&mut self);
-}
-
-/// Buffers that all connections of a loop share, since only one is at work at a time. An empty one has no memory.
-#[derive(Debug, Default)]
-pub(super) struct Scratch {
-    /// Ciphertext on its way to the kernel, in its first `filled` bytes.
-    out: Vec<u8>,
-    filled: usize,
-    /// Small slices that are to share a record.
-    gathered: Vec<u8>,
-}
-
-impl Scratch {
-    /// Has `write` append to the ciphertext, with `expected` bytes of room or what it says it needs.
-    fn append(&mut self, expected: usize, mut write: impl FnMut(&mut [u8]) -> Result<usize, Shortage>) -> bool {
-        let mut needed = expected;
-        loop {
-            if self.out.len() < self.filled + needed {
-                self.out.resize(self.filled + needed, 0);
-            }
-            match write(&mut self.out[self.filled..]) {
-                Ok(written) => {
-                    self.filled += written;
-                    return true;
-                }
-                Err(Shortage::Of(more)) if more > needed => needed = more,
-                Err(_) => return false,
-            }
-        }
-    }
-
-    fn encrypt(&mut self, traffic: &mut WriteTraffic<'_, ServerConnectionData>, plaintext: &[u8]) -> io::Result<()> {
-        let records = plaintext.len().div_ceil(RECORD);
-        let fits = self.append(plaintext.len() + records * OVERHEAD, |out| Ok(traffic.encrypt(plaintext, out)?));
-        if fits { Ok(()) } else { Err(io::Error::other("TLS keys are used up")) }
-    }
-
-    /// Encrypts what is gathered, as one record.
-    fn encrypt_gathered(&mut self, traffic: &mut WriteTraffic<'_, ServerConnectionData>) -> io::Result<()> {
-        if self.gathered.is_empty() {
-            return Ok(());
-        }
-        let gathered = std::mem::take(&mut self.gathered);
-        let result = self.encrypt(traffic, &gathered);
-        self.gathered = gathered;
-        self.gathered.clear();
-        result
-    }
-}
-
-/// Why rustls wrote nothing.
-enum Shortage {
-    /// It needs so many bytes of room.
-    Of(usize),
-    /// It never will.
-    Final,
-}
-
-impl From<EncryptError> for Shortage {
-    fn from(error: EncryptError) -> Self {
-        match error {
-            EncryptError::InsufficientSize(InsufficientSizeError { required_size }) => Self::Of(required_size),
-            EncryptError::EncryptExhausted => Self::Final,
-        }
-    }
-}
-
-impl From<EncodeError> for Shortage {
-    fn from(error: EncodeError) -> Self {
-        match error {
-            EncodeError::InsufficientSize(InsufficientSizeError { required_size }) => Self::Of(required_size),
-            EncodeError::AlreadyEncoded => Self::Final,
-        }
-    }
 }
 
 /// How the input of a connection has ended.
@@ -202,11 +133,13 @@ impl<S: Stream> Tls<S> {
         self.more = false;
         let mut reading = Reading { plain: 0, start: GAP, filled: GAP };
         while self.end.is_none() {
-            let drained = self.fill(buffer, &mut reading);
+            let fill = self.fill(buffer, &mut reading);
             if reading.filled > reading.start {
                 self.decrypt(buffer, &mut reading);
             }
-            if drained {
+            // A short read has emptied the stream, but of its end it tells only when it is asked again. Whoever gets
+            // plaintext asks again where the end has been announced.
+            if fill == Fill::None || (fill == Fill::Short && reading.plain > 0) {
                 break;
             }
             if buffer.len() - reading.filled < ROOM {
@@ -247,8 +180,8 @@ impl<S: Stream> Tls<S> {
         }
     }
 
-    /// Reads ciphertext behind what is left of the last. `true`: there is no more for now.
-    fn fill(&mut self, buffer: &mut [u8], reading: &mut Reading) -> bool {
+    /// Reads ciphertext, once, behind what is left of the last.
+    fn fill(&mut self, buffer: &mut [u8], reading: &mut Reading) -> Fill {
         if !self.partial.is_empty() {
             let kept = std::mem::take(&mut self.partial);
             buffer[reading.filled..reading.filled + kept.len()].copy_from_slice(&kept);
@@ -264,18 +197,18 @@ impl<S: Stream> Tls<S> {
                     } else {
                         End::Closed
                     });
-                    return true;
+                    return Fill::None;
                 }
                 Ok(read) => {
                     reading.filled += read;
                     self.heard = true;
-                    return read < wanted;
+                    return if read < wanted { Fill::Short } else { Fill::Full };
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Fill::None,
                 Err(error) => {
                     self.end = Some(End::Failed(error));
-                    return true;
+                    return Fill::None;
                 }
             }
         }
@@ -377,11 +310,10 @@ impl<S: Stream> Tls<S> {
         if !self.flush()? || self.connection.is_handshaking() {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        let mut source = Source { slices, at: 0 };
-        source.skip_empty();
+        let mut source = Source::new(slices);
         let mut taken = 0;
         while !source.is_empty() && !self.holds_output() {
-            taken += self.encrypt_piece(&mut source)?;
+            taken += self.with_traffic(|traffic, scratch| scratch.encrypt_piece(traffic, &mut source))?;
             if !self.send_scratch() {
                 return Err(io::ErrorKind::BrokenPipe.into());
             }
@@ -389,56 +321,19 @@ impl<S: Stream> Tls<S> {
         Ok(taken)
     }
 
-    /// Encrypts a piece of `source` into the scratch buffer.
-    fn encrypt_piece(&mut self, source: &mut Source<'_, '_>) -> io::Result<usize> {
-        let mut scratch = self.scratch.take();
-        let result = self.with_traffic(&mut scratch, |traffic, scratch| {
-            let mut left = PIECE;
-            while left > 0
-                && let Some(next) = source.next(left)
-            {
-                left -= next.len();
-                let mut rest = next;
-                // A large slice is encrypted where it lies, but for what fills up the record that was begun.
-                while !rest.is_empty() {
-                    let gathered = scratch.gathered.len();
-                    if gathered == 0 && rest.len() >= RECORD {
-                        let (whole, tail) = rest.split_at(rest.len() - rest.len() % RECORD);
-                        scratch.encrypt(traffic, whole)?;
-                        rest = tail;
-                    } else if gathered == 0 && source.is_empty() {
-                        scratch.encrypt(traffic, rest)?;
-                        rest = &[];
-                    } else {
-                        let (some, tail) = rest.split_at(rest.len().min(RECORD - gathered));
-                        scratch.gathered.extend_from_slice(some);
-                        rest = tail;
-                        if scratch.gathered.len() == RECORD {
-                            scratch.encrypt_gathered(traffic)?;
-                        }
-                    }
-                }
-            }
-            scratch.encrypt_gathered(traffic)?;
-            Ok(PIECE - left)
-        });
-        self.scratch.set(scratch);
-        result
-    }
-
-    /// Lets `work` encrypt. What rustls has to say itself goes out first.
+    /// Lets `work` encrypt into the scratch buffer. What rustls has to say itself goes out first.
     fn with_traffic<T>(
         &mut self,
-        scratch: &mut Scratch,
         work: impl FnOnce(&mut WriteTraffic<'_, ServerConnectionData>, &mut Scratch) -> io::Result<T>,
     ) -> io::Result<T> {
+        let mut scratch = self.scratch.take();
         let mut from = 0;
         let result = loop {
             // rustls refers to what it has seen of an unfinished handshake message, so it must see that again.
             let UnbufferedStatus { discard, state } = self.connection.process_tls_records(&mut self.partial[from..]);
             from += discard;
             match state {
-                Ok(ConnectionState::WriteTraffic(mut traffic)) => break work(&mut traffic, scratch),
+                Ok(ConnectionState::WriteTraffic(mut traffic)) => break work(&mut traffic, &mut scratch),
                 Ok(ConnectionState::EncodeTlsData(mut data)) => {
                     scratch.append(0, |out| Ok(data.encode(out)?));
                 }
@@ -449,13 +344,14 @@ impl<S: Stream> Tls<S> {
             }
         };
         self.partial.drain(..from);
+        self.scratch.set(scratch);
         result
     }
 
     /// Writes what is in the scratch buffer, and keeps what the kernel doesn't take. `false`: the stream is broken.
     fn send_scratch(&mut self) -> bool {
         let mut scratch = self.scratch.take();
-        let bytes = &scratch.out[..scratch.filled];
+        let bytes = scratch.bytes();
         let sent = if bytes.is_empty() {
             true
         } else if self.holds_output() {
@@ -476,7 +372,7 @@ impl<S: Stream> Tls<S> {
                 }
             }
         };
-        scratch.filled = 0;
+        scratch.clear();
         self.scratch.set(scratch);
         sent
     }
@@ -511,13 +407,11 @@ impl<S: Stream> Tls<S> {
         if said || self.is_broken() || self.connection.is_handshaking() {
             return;
         }
-        let mut scratch = self.scratch.take();
         // Where that can't be said any more, the end of the stream says it.
-        let _ = self.with_traffic(&mut scratch, |traffic, scratch| {
+        let _ = self.with_traffic(|traffic, scratch| {
             scratch.append(OVERHEAD, |out| Ok(traffic.queue_close_notify(out)?));
             Ok(())
         });
-        self.scratch.set(scratch);
         self.send_scratch();
     }
 }
@@ -538,43 +432,22 @@ impl<S: Stream> fmt::Debug for Tls<S> {
     }
 }
 
+/// How much a read gave.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Fill {
+    /// Nothing: there is no more for now, or for good.
+    None,
+    /// All that there was.
+    Short,
+    /// As much as there was room for.
+    Full,
+}
+
 /// How far a read has come: plaintext up to `plain`, ciphertext from `start` to `filled`.
 struct Reading {
     plain: usize,
     start: usize,
     filled: usize,
-}
-
-/// What is left of slices that are being written.
-struct Source<'s, 'b> {
-    slices: &'s [IoSlice<'b>],
-    /// Bytes of the first slice that have been taken.
-    at: usize,
-}
-
-impl<'s> Source<'s, '_> {
-    /// Takes up to `most` bytes of the next slice.
-    fn next(&mut self, most: usize) -> Option<&'s [u8]> {
-        let first = self.slices.first()?;
-        let some = &first[self.at..];
-        let some = &some[..some.len().min(most)];
-        self.at += some.len();
-        self.skip_empty();
-        Some(some)
-    }
-
-    fn skip_empty(&mut self) {
-        while let Some((first, rest)) = self.slices.split_first()
-            && self.at == first.len()
-        {
-            self.slices = rest;
-            self.at = 0;
-        }
-    }
-
-    const fn is_empty(&self) -> bool {
-        self.slices.is_empty()
-    }
 }
 
 /// Writes once; zero where the kernel takes nothing now.
