@@ -316,7 +316,10 @@ fn check_says_what_a_server_would_do() {
     folder.write("websock.ini", "[websocketserver]\nadress = \"ssl://localhost:1\"\n");
     let (code, out, err) = told(&run(folder.path(), &["--check"]));
     assert_eq!((code, out.as_str()), (Some(2), ""));
-    assert!(err.starts_with("websock.ini:2: [websocketserver] adress: found wss://localhost:1 and no certificate, "), "{err}");
+    assert!(
+        err.starts_with("websock.ini:2: [websocketserver] adress: found wss://localhost:1 and no certificate, "),
+        "{err}"
+    );
 }
 
 #[test]

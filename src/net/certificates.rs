@@ -25,6 +25,9 @@ use super::expiry::{Validity, date};
 use crate::clock::Moment;
 use crate::config::Config;
 
+#[cfg(test)]
+mod tests;
+
 /// Between two looks at the files.
 const LOOK: Duration = Duration::from_secs(60);
 

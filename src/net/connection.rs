@@ -222,3 +222,82 @@ fn write_some<S: Socket>(socket: &mut S, slices: &[IoSlice<'_>]) -> io::Result<u
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use super::super::outgoing::Source;
+    use super::*;
+    use crate::proto::session::Limits;
+
+    /// A socket that takes everything, and has not brought out all of it.
+    struct Holding(usize);
+
+    impl Socket for Holding {
+        type Poll = ();
+
+        fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::WouldBlock.into())
+        }
+
+        fn write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+            let written = slices.iter().map(|slice| slice.len()).sum();
+            self.0 += written;
+            Ok(written)
+        }
+
+        fn shut(&mut self) {}
+
+        fn watch(&mut self, (): &(), _: usize, _: bool, _: bool) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn holds_output(&self) -> bool {
+            self.0 > 0
+        }
+    }
+
+    #[test]
+    fn what_waits_in_the_socket_is_not_out() {
+        let second = Duration::from_secs(1);
+        let limits = Limits {
+            message: 1,
+            fragments: 1,
+            rate: 0,
+            head_time: second,
+            message_time: second,
+            ping_interval: second,
+            close_wait: second,
+        };
+        let session = Session::new(Moment::START, &limits);
+        let address = Address::from(SocketAddr::from(([127, 0, 0, 1], 1)));
+        let mut connection = Connection::new(Holding(0), session, 1, address);
+        let mut outgoing = Outgoing::default();
+        let places = Places { arena: b"0123456789", received: b"" };
+        let now = Moment::from_millis(5);
+        connection.flush(&outgoing, &places, now).unwrap();
+        assert!(connection.is_flushed());
+        outgoing.link(&mut connection.chain, Source::Arena, 0..10);
+        connection.flush(&outgoing, &places, now).unwrap();
+        assert!(!connection.is_flushed() && connection.waiting() == 0);
+        let since = |connection: &Connection<Holding>| connection.backlog.as_ref().map(|backlog| backlog.since);
+        assert_eq!(since(&connection), Some(now), "it waits from now on");
+        // More comes, and waits above it; the time goes on.
+        outgoing.link(&mut connection.chain, Source::Arena, 0..4);
+        connection.flush(&outgoing, &places, now.after(second)).unwrap();
+        connection.drain().unwrap();
+        assert_eq!((connection.waiting(), since(&connection)), (4, Some(now)));
+        // What comes out above may be held below again: there was no moment of nothing.
+        connection.socket.0 = 0;
+        connection.drain().unwrap();
+        assert_eq!((connection.socket.0, connection.waiting(), since(&connection)), (4, 0, Some(now)));
+        connection.socket.0 = 0;
+        connection.drain().unwrap();
+        assert!(connection.is_flushed());
+        // What the socket has to say by itself counts as well.
+        connection.socket.0 = 7;
+        connection.flush(&outgoing, &places, now).unwrap();
+        assert!(!connection.is_flushed());
+    }
+}

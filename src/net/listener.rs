@@ -86,7 +86,8 @@ impl Listener {
             let ListenAddress::Tcp(name) = name else { continue };
             let resolved = name.resolve().map_err(|error| StartError::Listen(name.to_string(), error))?;
             for address in resolved {
-                if !addresses.iter().any(|(other, _)| *other == address) {
+                // Two names may well mean the same; but with and without TLS it is a mistake, which binding finds.
+                if address.port() == 0 || !addresses.contains(&(address, name.secure)) {
                     addresses.push((address, name.secure));
                 }
             }

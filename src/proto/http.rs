@@ -106,6 +106,10 @@ impl HeadScanner {
 /// Bytes that can't become a request line are refused before its end has come: a TLS hello, say, has none.
 fn check_method(line: &[u8]) -> Result<(), Refusal> {
     let method = line.split(|byte| *byte == b' ').next().unwrap_or_default();
+    // A handshake record (RFC 8446, section 5.1).
+    if method.starts_with(&[0x16]) {
+        return Err(Refusal::new(400, "this looks like TLS: it is wss:// where ws:// is spoken"));
+    }
     // Longer than any registered method (UPDATEREDIRECTREF, 17) by far.
     if method.len() > 32 || !method.iter().all(|byte| byte.is_ascii_alphanumeric() || b"-_\r".contains(byte)) {
         return Err(Refusal::new(400, "this is no HTTP request"));

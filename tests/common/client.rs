@@ -5,11 +5,12 @@
 
 use std::fs;
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
 use std::time::{Duration, Instant};
 
 use rustix::net::{AddressFamily, SocketType, sockopt};
 
+use super::stream::Stream;
 use super::{PATIENCE, Server, wait_until};
 
 /// What a message is acknowledged with that was not for anybody.
@@ -123,7 +124,7 @@ impl Frame {
 /// A connection to the server.
 #[derive(Debug)]
 pub(crate) struct Client {
-    stream: TcpStream,
+    pub(crate) stream: Stream,
     /// What was read and not looked at yet.
     input: Vec<u8>,
 }
@@ -149,7 +150,12 @@ impl Client {
 
     fn of(stream: TcpStream) -> Self {
         stream.set_nodelay(true).expect("a socket");
-        stream.set_write_timeout(Some(PATIENCE)).expect("a socket");
+        Self::over(Stream::Tcp(stream))
+    }
+
+    /// A client on a connection that there is already.
+    pub(crate) fn over(stream: Stream) -> Self {
+        stream.set_write_timeout(PATIENCE);
         Self { stream, input: Vec::new() }
     }
 
@@ -204,14 +210,14 @@ impl Client {
 
     /// Its own address.
     pub(crate) fn local_address(&self) -> SocketAddr {
-        self.stream.local_addr().expect("a connected socket")
+        self.stream.tcp().local_addr().expect("a connected socket")
     }
 
     // --- Sending ----------------------------------------------------------------------------------------------------
 
     /// Sends bytes as they are.
     pub(crate) fn send(&mut self, bytes: &[u8]) {
-        self.stream.write_all(bytes).expect("the server takes it");
+        self.stream.write_all(bytes).and_then(|()| self.stream.flush()).expect("the server takes it");
     }
 
     /// Sends bytes as far as the server takes them, which may have given the connection up.
@@ -221,7 +227,7 @@ impl Client {
 
     /// Sends bytes where they are taken soon; `false`: the server doesn't read on.
     pub(crate) fn try_send_now(&mut self, bytes: &[u8]) -> bool {
-        self.stream.set_write_timeout(Some(Duration::from_millis(200))).expect("a socket");
+        self.stream.set_write_timeout(Duration::from_millis(200));
         self.stream.write_all(bytes).is_ok()
     }
 
@@ -232,7 +238,7 @@ impl Client {
 
     /// Ends its own side.
     pub(crate) fn half_close(&self) {
-        self.stream.shutdown(Shutdown::Write).expect("a connected socket");
+        self.stream.shut().expect("a connected socket");
     }
 
     /// Waits until everything that was sent, the end included, is with the server's kernel.
@@ -254,7 +260,7 @@ impl Client {
         let mut buffer = vec![0; 64 * 1024];
         loop {
             let left = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-            self.stream.set_read_timeout(Some(left)).expect("a socket");
+            self.stream.set_read_timeout(left);
             match self.stream.read(&mut buffer) {
                 Ok(read) => {
                     self.input.extend_from_slice(&buffer[..read]);
@@ -363,7 +369,7 @@ impl Client {
         let until = Instant::now() + time;
         loop {
             let left = until.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-            self.stream.set_read_timeout(Some(left)).expect("a socket");
+            self.stream.set_read_timeout(left);
             match self.stream.read(&mut [0; 1]) {
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => return,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}

@@ -18,8 +18,10 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 
 mod client;
+mod stream;
 
 pub(crate) use client::*;
+pub(crate) use stream::*;
 
 /// How long anything may take that should take no time. Less than the five seconds that the server gives a peer to end
 /// a connection, so that a connection it forgets to end is seen.

@@ -19,7 +19,11 @@ pub(in crate::net) struct Scratch {
 
 impl Scratch {
     /// Has `write` append to the ciphertext, with `expected` bytes of room or what it says it needs.
-    pub(super) fn append(&mut self, expected: usize, mut write: impl FnMut(&mut [u8]) -> Result<usize, Shortage>) -> bool {
+    pub(super) fn append(
+        &mut self,
+        expected: usize,
+        mut write: impl FnMut(&mut [u8]) -> Result<usize, Shortage>,
+    ) -> bool {
         let mut needed = expected;
         loop {
             if self.out.len() < self.filled + needed {

@@ -458,7 +458,8 @@ fn what_is_no_tls_is_told_apart() {
     for request in ["GET / HTTP/1.1\r\nHost: a\r\n\r\n", "POST /api HTTP/1.0\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {
         assert!(why(request.as_bytes()).contains("plain HTTP"), "{request}");
     }
-    for garbage in [&b"\x00\x01\x02\x03\x04\x05"[..], b"SSH-2.0-OpenSSH_9.2\r\n", &[0x16, 0x03, 0x01, 0xff, 0xff, 0x01]] {
+    for garbage in [&b"\x00\x01\x02\x03\x04\x05"[..], b"SSH-2.0-OpenSSH_9.2\r\n", &[0x16, 0x03, 0x01, 0xff, 0xff, 0x01]]
+    {
         assert!(!why(garbage).contains("HTTP"), "{}", garbage.escape_ascii());
     }
 }
