@@ -17,8 +17,8 @@
 //! machine of one connection; its contract of driving stands at its top), below it [`proto::http`], [`proto::handshake`],
 //! [`proto::reader`], [`proto::frame`], [`proto::message`], [`proto::pacing`]; [`app`] (what an application is; the table
 //! of them), [`app::registry`], [`app::outbox`], [`app::gate`] (who may come in), [`app::exposition`] (`/metrics`),
-//! `app/relay.rs`; [`net::hub`] (a turn), [`net::server`] (the poll around it); [`config`], [`cli`], [`logging`],
-//! [`login`] (PHP sessions), [`send`] beside them.
+//! `app/relay.rs`; [`net::hub`] (a turn), [`net::server`] (the poll around it), `net/transport.rs` and `net/tls.rs` (what
+//! the bytes go through); [`config`], [`cli`], [`logging`], [`login`] (PHP sessions), [`send`] beside them.
 //!
 //! # One message, straight through
 //!
@@ -67,6 +67,11 @@
 //! - **Stopping** is not accepting: whoever comes next waits for the server that takes this one's place, or finds nobody.
 //!   What is connected already and asks something by HTTP gets 503, and isn't waited for.
 //! - **The log** never keeps the loop waiting: what a sleeping reader doesn't take is kept up to 1 MiB, then lost and counted.
+//! - **TLS** is a filter of bytes below the loop's trait of sockets, on rustls's unbuffered connection: it decrypts in the
+//!   loop's read buffer and encrypts into one scratch buffer for all, so an idle connection has none, and large messages
+//!   take no more reads. Plaintext is taken only while no ciphertext waits, 80 KiB at a time: our queue stays above it, and
+//!   a backlog, an empty one if need be, stands for what waits below. Its provider is `ring`: it measures as `aws-lc-rs`
+//!   does, is built in half of the time, and makes the program half as large.
 //! - **Errors**: nothing a peer sends is an `Err` at the loop; it becomes output and an [`proto::session::End`]. What
 //!   ends the process: an address that can't be listened on, a wrong configuration, the poll itself.
 //!
@@ -94,7 +99,8 @@
 //! holes behind when they grow. A message in pieces holds what has come of it, up to `maxMessage`; a client that doesn't
 //! read holds its backlog; both count towards `maxMemory`. With compression agreed on a client takes some 100 bytes more,
 //! since one compressor and one decompressor serve all; with `contextTakeover` it has its own, about 350 KiB, from its first
-//! packed message on.
+//! packed message on. With TLS a client takes about 3.8 KiB, nearly all of it rustls's keys and state; an echo of 20 bytes
+//! takes 1.2 times the CPU time that it takes without, one of 64 KiB twice, and an upgrade 250 µs in place of 50.
 //!
 //! # An application of one's own
 //!

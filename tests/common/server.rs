@@ -3,7 +3,7 @@
 //! Every wait has a deadline, every port is the kernel's choice, every process is stopped by its id. It needs Linux:
 //! some of what is waited for is told by `/proc` alone.
 
-#![allow(dead_code, reason = "every test file uses another part of this")]
+#![allow(dead_code, unused_imports, reason = "every test file uses another part of this")]
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};

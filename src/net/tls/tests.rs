@@ -186,7 +186,7 @@ impl Pair {
 }
 
 fn pattern(length: usize) -> Vec<u8> {
-    (0..length).map(|at| (at * 31 % 251) as u8).collect()
+    (0..length).map(|at| u8::try_from(at * 31 % 251).unwrap()).collect()
 }
 
 #[test]
