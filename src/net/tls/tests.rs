@@ -4,8 +4,12 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 
 use rustls::client::Resumption;
+use rustls::crypto::cipher::OutboundPlainMessage;
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, HandshakeKind, RootCertStore, SupportedProtocolVersion, version};
+use rustls::{
+    ClientConfig, ClientConnection, ConnectionTrafficSecrets, ContentType, HandshakeKind, ProtocolVersion,
+    RootCertStore, SupportedCipherSuite, SupportedProtocolVersion, version,
+};
 
 use super::*;
 
@@ -89,6 +93,7 @@ impl Ca {
         let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(&[version]).unwrap();
         let mut config = builder.with_root_certificates(self.roots.clone()).with_no_client_auth();
         config.max_fragment_size = fragment;
+        config.enable_secret_extraction = true;
         config.resumption = Resumption::disabled();
         ClientConnection::new(Arc::new(config), ServerName::try_from("localhost").unwrap()).unwrap()
     }
@@ -320,6 +325,57 @@ fn keys_may_be_changed_at_any_time() {
         pair.server_sends(&[&[turn; 100]]);
     }
     assert_eq!((pair.read.len(), pair.came.len()), (2000, 2000));
+}
+
+/// What a client sends that cuts a message between the two TLS ends in the middle: each piece as a record.
+fn in_records(client: ClientConnection, pieces: [&[u8]; 2]) -> [Vec<u8>; 2] {
+    let Some(SupportedCipherSuite::Tls13(suite)) = client.negotiated_cipher_suite() else { panic!("TLS 1.3") };
+    let (mut number, secrets) = client.dangerous_extract_secrets().unwrap().tx;
+    let ConnectionTrafficSecrets::Aes256Gcm { key, iv } = secrets else { panic!("AES-256-GCM") };
+    let mut encrypter = suite.aead_alg.encrypter(key, iv);
+    pieces.map(|piece| {
+        let (typ, version) = (ContentType::Handshake, ProtocolVersion::TLSv1_2);
+        let record = encrypter.encrypt(OutboundPlainMessage { typ, version, payload: piece.into() }, number).unwrap();
+        number += 1;
+        record.encode()
+    })
+}
+
+#[test]
+fn in_the_middle_of_their_talk_we_can_still_speak_and_end() {
+    let ca = Ca::new();
+    for ending in ["the rest comes", "the stream ends", "we end it", "we go"] {
+        let mut pair = Pair::new(&ca, &version::TLS13, ALL, ALL);
+        pair.settle();
+        let Pair { client, mut server, wire, mut buffer, .. } = pair;
+        // KeyUpdate, not asking for one of ours (RFC 8446, section 4.6.3).
+        let [front, back] = in_records(client, [&[24, 0], &[0, 1, 0]]);
+        wire.0.borrow_mut().to_server.extend(front);
+        assert_eq!(server.read(&mut buffer).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        assert!(server.held() > 0);
+        for _ in 0..3 {
+            assert_eq!(server.write(&[IoSlice::new(b"we speak")]).unwrap(), 8);
+        }
+        match ending {
+            "the rest comes" => {
+                wire.0.borrow_mut().to_server.extend(back);
+                assert_eq!(server.read(&mut buffer).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+                assert_eq!(server.held(), 0);
+            }
+            "the stream ends" => {
+                wire.0.borrow_mut().client_gone = true;
+                assert_eq!(server.read(&mut buffer).unwrap(), 0);
+                assert_eq!(server.read(&mut buffer).unwrap(), 0);
+            }
+            "we end it" => {
+                server.shut();
+                assert!(wire.0.borrow().server_shut);
+                continue;
+            }
+            _ => continue,
+        }
+        assert_eq!(server.write(&[IoSlice::new(b"the last word")]).unwrap(), 13);
+    }
 }
 
 #[test]
