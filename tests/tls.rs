@@ -1,108 +1,24 @@
-//! TLS as browsers meet it: versions, resumption, slow and broken peers, certificates that are wrong, change or end.
+//! TLS as browsers meet it: versions, resumption, slow and broken peers.
 //!
-//! Certificates are made as they are needed. What a stream that gives a byte at a time does to TLS is tested beside the
-//! code, in `src/net/tls/tests.rs`; that files are read again without a signal, in `src/net/certificates/tests.rs`.
+//! What a stream that gives a byte at a time does to TLS is tested beside the code, in `src/net/tls/tests.rs`.
 
 use std::fs;
 use std::io::Write as _;
-use std::net::{SocketAddr, TcpStream};
-use std::path::Path;
-use std::process::{Command, Stdio};
+use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rcgen::{CertificateParams, KeyPair, date_time_ymd};
 use rustix::process::Signal;
-use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, HandshakeKind, ProtocolVersion, RootCertStore, StreamOwned, version};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConnection, HandshakeKind, ProtocolVersion};
 
 #[path = "common/server.rs"]
 mod server;
+#[path = "common/tls.rs"]
+mod tls;
 
-use server::{BINARY, Client, Folder, NEXT_1, PATIENCE, SCRIPT, Server, Stream, masked, plain, program, wait_until};
-
-const BOTH: [&rustls::SupportedProtocolVersion; 2] = [&version::TLS12, &version::TLS13];
-
-/// A certificate for localhost and its key, both PEM.
-struct Pair {
-    certificate: String,
-    key: String,
-    der: CertificateDer<'static>,
-}
-
-impl Pair {
-    fn new() -> Self {
-        Self::until(2099)
-    }
-
-    /// One that ends with the year before `year`.
-    fn until(year: i32) -> Self {
-        let key = KeyPair::generate().expect("a key");
-        let mut parameters = CertificateParams::new(["localhost".to_owned()]).expect("a name");
-        parameters.not_before = date_time_ymd(2020, 1, 1);
-        parameters.not_after = date_time_ymd(year, 1, 1);
-        let certificate = parameters.self_signed(&key).expect("a certificate");
-        Self { certificate: certificate.pem(), key: key.serialize_pem(), der: certificate.der().clone() }
-    }
-
-    fn write(&self, folder: &Folder) {
-        folder.write("cert.pem", &self.certificate);
-        folder.write("key.pem", &self.key);
-    }
-}
-
-/// Settings for the files that [`Pair::write`] makes.
-const FILES: &str = "certFile = cert.pem\npkFile = key.pem\n";
-
-/// A server with a certificate, on an address without TLS and on one with.
-fn start(pair: &Pair, ini: &str) -> Server {
-    let files = Folder::new();
-    pair.write(&files);
-    let mut command = Command::new("sh");
-    // The files must be where the server is started, which is known only then.
-    let copy = format!(r#"cp "{}"/*.pem . && exec "$0" "$@""#, files.path().display());
-    command.args(["-c", &copy, env!("CARGO_BIN_EXE_websock")]).env_remove("RUST_LOG");
-    Server::start_as(command, &format!("{FILES}{ini}"), "ws://127.0.0.1:0, wss://127.0.0.1:0")
-}
-
-fn secure(server: &Server) -> SocketAddr {
-    server.addresses()[1]
-}
-
-/// A client that trusts `pair`, and shows nothing else that a browser would not.
-fn config(pair: &Pair, versions: &[&'static rustls::SupportedProtocolVersion]) -> ClientConfig {
-    let mut roots = RootCertStore::empty();
-    roots.add(pair.der.clone()).expect("a certificate");
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(versions).expect("versions");
-    let mut config = builder.with_root_certificates(roots).with_no_client_auth();
-    config.alpn_protocols = vec![b"http/1.1".to_vec()];
-    config
-}
-
-/// A connection with TLS on which nothing has been said yet, not even hello.
-fn connect(address: SocketAddr, config: &Arc<ClientConfig>) -> Client {
-    let stream = TcpStream::connect_timeout(&address, PATIENCE).expect("the server accepts");
-    connect_on(stream, config)
-}
-
-fn connect_on(stream: TcpStream, config: &Arc<ClientConfig>) -> Client {
-    stream.set_nodelay(true).expect("a socket");
-    stream.set_read_timeout(Some(PATIENCE)).expect("a socket");
-    let name = ServerName::try_from("localhost").expect("a name");
-    let tls = ClientConnection::new(Arc::clone(config), name).expect("a client");
-    Client::over(Stream::Tls(Box::new(StreamOwned::new(tls, stream))))
-}
-
-fn echo(server: &Server, pair: &Pair) -> Client {
-    connect(secure(server), &Arc::new(config(pair, &BOTH))).upgraded("/echo", "")
-}
-
-/// Sends a text and has it back.
-fn check(client: &mut Client, text: &str) {
-    client.say(text);
-    client.expect(&[text]);
-}
+use server::{BINARY, Client, NEXT_1, PATIENCE, SCRIPT, Server, masked, plain, wait_until};
+use tls::{BOTH, Pair, check, config, connect, connect_on, echo, secure, start};
 
 /// Microseconds of processor time that the server has used.
 fn used(server: &Server) -> u64 {
@@ -439,153 +355,8 @@ fn a_drain_says_goodbye_in_both_languages() {
     idle.response();
     server.signal(Signal::TERM);
     // Without close_notify, rustls would call the end an error.
-    idle.expect_end();
     browser.expect_closed(1001);
     drop(browser);
     assert_eq!(server.wait_for_exit().code(), Some(0));
-}
-
-// --- Certificates ---------------------------------------------------------------------------------------------------
-
-fn shown(server: &Server, pair: &Pair) -> bool {
-    let mut client = connect(secure(server), &Arc::new(config(pair, &BOTH)));
-    let tls = client.stream.tls();
-    tls.conn.complete_io(&mut tls.sock).is_ok()
-}
-
-#[test]
-fn hup_shows_a_new_certificate_to_whoever_comes() {
-    let (old, new) = (Pair::new(), Pair::until(2031));
-    let server = start(&old, "");
-    let mut client = echo(&server, &old);
-    new.write(server.folder());
-    server.signal(Signal::HUP);
-    let line = server.wait_for_line("was read again");
-    assert!(line.contains("is valid until 2031-01-01"), "{line}");
-    assert!(shown(&server, &new) && !shown(&server, &old));
-    check(&mut client, "undisturbed");
-    client.leave();
-}
-
-#[test]
-fn a_broken_new_certificate_leaves_the_old() {
-    let (old, new) = (Pair::new(), Pair::new());
-    let server = start(&old, "");
-    for (certificate, key, told) in [
-        (&new.certificate, &old.key, "this is not the key of the certificate in cert.pem; the old certificate stays"),
-        (&String::new(), &old.key, "certFile cert.pem: no certificate in it"),
-        (&new.certificate, &"-----BEGIN PRIVATE KEY-----\n".to_owned(), "pkFile key.pem: broken PEM"),
-    ] {
-        server.folder().write("cert.pem", certificate);
-        server.folder().write("key.pem", key);
-        server.signal(Signal::HUP);
-        let line = server.wait_for_line(told);
-        assert!(line.contains(" ERROR "), "{line}");
-        assert!(shown(&server, &old));
-    }
-    new.write(server.folder());
-    server.signal(Signal::HUP);
-    server.wait_for_line("was read again");
-    assert!(shown(&server, &new));
-}
-
-/// Runs the program to its end: the exit code and what it says on standard error.
-fn run(folder: &Path, arguments: &[&str]) -> (Option<i32>, String) {
-    let mut command = program();
-    command.args(arguments).current_dir(folder).stdin(Stdio::null());
-    let output = command.output().expect("the program runs");
-    (output.status.code(), String::from_utf8(output.stderr).expect("UTF-8"))
-}
-
-#[test]
-fn a_wrong_file_at_the_start_is_exit_code_2_and_says_why() {
-    let (pair, other) = (Pair::new(), Pair::new());
-    let folder = Folder::new();
-    folder.write("websock.ini", &format!("address = wss://127.0.0.1:0\n{FILES}"));
-    let encrypted = "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n";
-    let old = "-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\nAAAA\n\
-               -----END RSA PRIVATE KEY-----\n";
-    let nonsense = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
-    let cut = &pair.certificate[..200];
-    for (certificate, key, told) in [
-        (None, Some(&pair.key[..]), "certFile cert.pem: No such file or directory"),
-        (Some(&pair.certificate[..]), None, "pkFile key.pem: No such file or directory"),
-        (Some(""), Some(&pair.key), "certFile cert.pem: no certificate in it"),
-        (Some(&pair.key), Some(&pair.key), "certFile cert.pem: no certificate in it"),
-        (Some(nonsense), Some(&pair.key), "certFile cert.pem: its first certificate is none"),
-        (Some(cut), Some(&pair.key), "certFile cert.pem: broken PEM"),
-        (Some(&pair.certificate), Some(""), "pkFile key.pem: no private key in it"),
-        (Some(&pair.certificate), Some(&pair.certificate), "pkFile key.pem: no private key in it"),
-        (Some(&pair.certificate), Some(encrypted), "pkFile key.pem: the private key is encrypted"),
-        (Some(&pair.certificate), Some(old), "pkFile key.pem: the private key is encrypted"),
-        (
-            Some(&pair.certificate),
-            Some(&other.key),
-            "pkFile key.pem: this is not the key of the certificate in cert.pem",
-        ),
-    ] {
-        for (name, text) in [("cert.pem", certificate), ("key.pem", key)] {
-            let _ = fs::remove_file(folder.path().join(name));
-            if let Some(text) = text {
-                folder.write(name, text);
-            }
-        }
-        for arguments in [&["--check"][..], &[]] {
-            let (code, err) = run(folder.path(), arguments);
-            assert_eq!(code, Some(2), "{told}: {err}");
-            assert!(err.lines().any(|line| line.starts_with(&format!("websock: {told}"))), "{told}: {err}");
-        }
-    }
-    // A pipe, which would never end.
-    pair.write(&folder);
-    fs::remove_file(folder.path().join("key.pem")).expect("a file");
-    let made = Command::new("mkfifo").arg(folder.path().join("key.pem")).status();
-    assert!(made.expect("mkfifo runs").success());
-    let (code, err) = run(folder.path(), &[]);
-    assert!(code == Some(2) && err.contains("pkFile key.pem: not a file"), "{err}");
-}
-
-#[test]
-fn a_certificate_that_has_ended_is_shown_with_a_warning() {
-    let pair = Pair::until(2024);
-    let server = start(&pair, "");
-    let line = server.wait_for_line("has expired on 2024-01-01");
-    assert!(line.contains(" WARN ") && line.contains("the certificate in cert.pem"), "{line}");
-    assert!(!shown(&server, &pair), "the client knows better");
-    let (code, _) = run(server.folder().path(), &["--check", "--address", "wss://127.0.0.1:0"]);
-    assert_eq!(code, Some(0));
-}
-
-#[test]
-fn keys_come_in_every_form() {
-    let folder = Folder::new();
-    let openssl = |arguments: &str| {
-        let mut command = Command::new("openssl");
-        command.args(arguments.split(' ')).current_dir(folder.path()).stdin(Stdio::null());
-        let output = command.output().expect("openssl is installed");
-        assert!(output.status.success(), "{arguments}: {}", String::from_utf8_lossy(&output.stderr));
-    };
-    let certify = "req -x509 -new -key made.pem -out cert.pem -days 99 -subj /CN=localhost \
-                   -addext subjectAltName=DNS:localhost -addext basicConstraints=critical,CA:FALSE";
-    for (make, first) in [
-        ("genrsa -traditional -out made.pem 2048", "-----BEGIN RSA PRIVATE KEY-----"),
-        ("genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048 -out made.pem", "-----BEGIN PRIVATE KEY-----"),
-        ("ecparam -name prime256v1 -genkey -out made.pem", "-----BEGIN EC PARAMETERS-----"),
-        ("ecparam -name secp384r1 -genkey -noout -out made.pem", "-----BEGIN EC PRIVATE KEY-----"),
-        ("genpkey -algorithm ed25519 -out made.pem", "-----BEGIN PRIVATE KEY-----"),
-    ] {
-        openssl(make);
-        openssl(certify);
-        let key = fs::read_to_string(folder.path().join("made.pem")).expect("a key");
-        assert!(key.starts_with(first), "{make}: {key}");
-        let certificate = fs::read_to_string(folder.path().join("cert.pem")).expect("a certificate");
-        let der = rustls::pki_types::pem::PemObject::from_pem_slice(certificate.as_bytes()).expect("a certificate");
-        // A chain: what follows the first is shown as well.
-        let chain = format!("{certificate}{}", Pair::new().certificate);
-        let pair = Pair { certificate: chain, key, der };
-        let server = start(&pair, "");
-        let mut client = connect(secure(&server), &Arc::new(config(&pair, &BOTH))).upgraded("/echo", "");
-        check(&mut client, make);
-        assert_eq!(client.stream.tls().conn.peer_certificates().map(<[_]>::len), Some(2));
-    }
+    idle.expect_end();
 }

@@ -198,7 +198,9 @@ impl<S: Socket> Hub<S> {
         let address = connection.address;
         match connection.socket.unfinished() {
             Some(what) => info!(address:% = address; "{what} failed: {error}"),
-            None if error.kind() == io::ErrorKind::InvalidData => info!(address:% = address; "connection failed: {error}"),
+            None if error.kind() == io::ErrorKind::InvalidData => {
+                info!(address:% = address; "connection failed: {error}")
+            }
             None => debug!(address:% = address; "connection lost: {error}"),
         }
         let end = connection.session.lost();

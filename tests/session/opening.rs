@@ -123,7 +123,8 @@ fn the_application_may_refuse() {
 #[test]
 fn a_head_that_is_none_is_refused_before_it_is_whole() {
     for (start, status, why) in [
-        (&b"\x16\x03\x01\x02\x00"[..], 400, "this is no HTTP request\n"),
+        (&b"\x16\x03\x01\x02\x00"[..], 400, "this looks like TLS: it is wss:// where ws:// is spoken\n"),
+        (b"\x17\x03", 400, "this is no HTTP request\n"),
         (b"GET / HTTP/1.1\n", 400, "a line of the request head does not end in CRLF\n"),
         (b"\r\n\r\n", 400, "empty lines where a request was expected\n"),
         (b"PRI * HTTP/2.0\r\n", 505, "this server speaks HTTP/1.1\n"),

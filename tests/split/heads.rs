@@ -162,9 +162,10 @@ pub(super) fn bad() -> Vec<Case> {
 /// What never looked like HTTP. It is refused for that, however much of it comes at once.
 pub(super) fn strangers() -> Vec<Case> {
     const WHY: &str = "this is no HTTP request";
+    const TLS: &str = "this looks like TLS: it is wss:// where ws:// is spoken";
     vec![
-        stopped("a TLS hello", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400, WHY),
-        stopped("a TLS hello with an LF in it", b"\x16\x03\x01\x00\x0a\x01\x00\x0d\x0a\x0d\x0a", 400, WHY),
+        stopped("a TLS hello", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", 400, TLS),
+        stopped("a TLS hello with an LF in it", b"\x16\x03\x01\x00\x0a\x01\x00\x0d\x0a\x0d\x0a", 400, TLS),
         stopped("zeros", [0; 200], 400, WHY),
         stopped("a word without end", "x".repeat(9000), 400, WHY),
         stopped("a line of text", "EHLO:mail\n", 400, WHY),
