@@ -31,6 +31,7 @@ websock - push server for web applications whose backend can't hold a socket ope
 
 usage: websock [options]           serve until stopped
        websock [options] --check   read the settings, say what is wrong, and end
+       websock [options] --health  ask the running server whether it is well, and end
        websock send ...            send a message; see websock send --help
 
 A page connects and is issued a UUID. It passes that along in its AJAX calls, and the
@@ -42,6 +43,7 @@ or with \"websock send\".
       --logfile F    append log lines to F instead; '' for no file
       --console      log to standard error; --console=false not to
       --check        only check the settings
+      --health       exit code 0 if the server with these settings answers, else 1
   -h, --help         this text
   -V, --version      the version
 
@@ -85,6 +87,8 @@ pub enum Command {
     Serve(ServeArgs),
     /// Read the settings as the server would, report, and end.
     Check(ServeArgs),
+    /// Ask the server that has these settings how it is, and end.
+    Health(ServeArgs),
     /// Send a message to a running server.
     Send(SendArgs),
     /// Print this text and end.
@@ -176,6 +180,7 @@ impl From<lexopt::Error> for UsageError {
             "--broadcast",
             "--check",
             "--console",
+            "--health",
             "--help",
             "--ident",
             "--json",
@@ -309,7 +314,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, UsageE
 }
 
 fn parse_serve(mut parser: Parser) -> Result<Command, UsageError> {
-    let mut check = false;
+    let mut instead: Option<fn(ServeArgs) -> Command> = None;
     let mut ini = None;
     let mut address = None;
     let mut log_file = None;
@@ -323,7 +328,8 @@ fn parse_serve(mut parser: Parser) -> Result<Command, UsageError> {
                 once("--logfile", &mut log_file, PathBuf::from(value))?;
             }
             Long("console") => once("--console", &mut console, on_or_off("--console", &mut parser)?)?,
-            Long("check") => check = true,
+            Long("check") => one_task(&mut instead, Command::Check)?,
+            Long("health") => one_task(&mut instead, Command::Health)?,
             Short('h') | Long("help") => return Ok(Command::Help(HELP)),
             Short('V') | Long("version") => return Ok(Command::Version),
             Value(word) if word == "send" => return Err(UsageError::new("send must be the first argument")),
@@ -337,7 +343,7 @@ fn parse_serve(mut parser: Parser) -> Result<Command, UsageError> {
         log_file,
         console,
     };
-    Ok(if check { Command::Check(args) } else { Command::Serve(args) })
+    Ok(instead.unwrap_or(Command::Serve)(args))
 }
 
 fn parse_send(mut parser: Parser) -> Result<Command, UsageError> {
@@ -387,6 +393,13 @@ fn message_of(word: &OsStr) -> Result<Message, UsageError> {
         Some("-") => Ok(Message::Lines),
         Some(text) => Ok(Message::Text(text.to_owned())),
         None => Err(UsageError::new("MESSAGE is not UTF-8")),
+    }
+}
+
+fn one_task(instead: &mut Option<fn(ServeArgs) -> Command>, task: fn(ServeArgs) -> Command) -> Result<(), UsageError> {
+    match instead.replace(task) {
+        None => Ok(()),
+        Some(_) => Err(UsageError::new("only one of --check and --health can be given, once")),
     }
 }
 

@@ -18,7 +18,7 @@
 //! [`proto::reader`], [`proto::frame`], [`proto::message`], [`proto::pacing`]; [`app`] (what an application is; the table
 //! of them), [`app::registry`], [`app::outbox`], [`app::gate`] (who may come in), [`app::exposition`] (`/metrics`),
 //! `app/relay.rs`; [`net::hub`] (a turn), [`net::server`] (the poll around it), `net/transport.rs` and `net/tls.rs` (what
-//! the bytes go through); [`config`], [`cli`], [`logging`], [`login`] (PHP sessions), [`send`] beside them.
+//! the bytes go through); [`config`], [`cli`], [`logging`], [`login`] (PHP sessions), [`send`], [`health`] and [`systemd`] beside them.
 //!
 //! # One message, straight through
 //!
@@ -112,6 +112,7 @@ pub mod app;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod health;
 pub mod id;
 pub mod logging;
 pub mod login;
@@ -119,3 +120,4 @@ pub mod metrics;
 pub mod net;
 pub mod proto;
 pub mod send;
+pub mod systemd;

@@ -4,16 +4,20 @@ use std::fs;
 use std::io;
 use std::path::Path;
 use std::process::{self, ExitCode};
+use std::time::Duration;
 
 use log::{error, warn};
 use websock::app::handler_names;
 use websock::cli::{self, Command, LoadError, SendArgs, ServeArgs};
 use websock::config::{Config, ListenAddress, Notice};
+use websock::health;
 use websock::logging::{self, LogHandle, LogSettings, LogState};
 use websock::login;
 use websock::net::check_certificate;
+use websock::net::inherited::Inherited;
 use websock::net::server::{Host, Server, StartError};
 use websock::send;
+use websock::systemd::Notifier;
 
 /// It could not bind, or the loop failed; for `send`: nobody got it.
 const FAILED: u8 = 1;
@@ -32,6 +36,7 @@ fn main() -> ExitCode {
         }
         Ok(Command::Check(args)) => check(&args),
         Ok(Command::Serve(args)) => serve(&args),
+        Ok(Command::Health(args)) => health(&args),
         Ok(Command::Send(args)) => send(&args),
         Err(error) => {
             eprintln!("websock: {error}");
@@ -59,13 +64,18 @@ fn serve(args: &ServeArgs) -> ExitCode {
         Ok(loaded) => loaded,
         Err(code) => return code,
     };
-    let mut host = Program { args, log: logging::init(log_settings(&config)) };
+    let log = logging::init(log_settings(&config));
+    let mut host = Program { args, log, manager: Notifier::from_env() };
     for notice in notices {
         warn!("{notice}");
     }
     warn_of_login(&config);
     let pid_file = config.pid_file.clone();
-    let server = match Server::bind(config) {
+    let inherited = match Inherited::from_env() {
+        Ok(sockets) => sockets,
+        Err(error) => return failed(&error),
+    };
+    let server = match Server::bind(config, inherited) {
         Ok(server) => server,
         Err(error @ StartError::Certificate(_)) => {
             failed(&error);
@@ -92,6 +102,7 @@ fn serve(args: &ServeArgs) -> ExitCode {
 struct Program<'a> {
     args: &'a ServeArgs,
     log: LogHandle,
+    manager: Notifier,
 }
 
 impl Host for Program<'_> {
@@ -100,6 +111,7 @@ impl Host for Program<'_> {
     }
 
     fn reload(&mut self) -> Option<Config> {
+        self.manager.reloading();
         match self.args.load(&handler_names()) {
             Ok((config, notices)) => {
                 self.log.configure(log_settings(&config));
@@ -118,6 +130,22 @@ impl Host for Program<'_> {
                 None
             }
         }
+    }
+
+    fn ready(&mut self) {
+        self.manager.ready();
+    }
+
+    fn stopping(&mut self, within: Duration) {
+        self.manager.stopping(within);
+    }
+
+    fn heartbeat(&self) -> Option<Duration> {
+        self.manager.heartbeat()
+    }
+
+    fn alive(&mut self, connections: usize) {
+        self.manager.alive(connections);
     }
 }
 
@@ -200,6 +228,20 @@ fn check(args: &ServeArgs) -> ExitCode {
         None => println!("logs warnings and errors to the console"),
     }
     code
+}
+
+fn health(args: &ServeArgs) -> ExitCode {
+    let (config, _) = match load(args) {
+        Ok(loaded) => loaded,
+        Err(code) => return code,
+    };
+    match health::ask(&config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("websock: {error}");
+            ExitCode::from(FAILED)
+        }
+    }
 }
 
 fn send(args: &SendArgs) -> ExitCode {

@@ -21,7 +21,7 @@ use crate::proto::frame::{self, Header, Opcode, Sender};
 use crate::proto::handshake::accept_value;
 
 /// How long connecting may take, and how long each answer.
-const PATIENCE: Duration = Duration::from_secs(5);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Longest head, and longest message, that a server may answer with.
 const MOST: usize = 1 << 20;
@@ -112,7 +112,7 @@ struct Reply {
 }
 
 /// What it may go over.
-trait Stream: Read + Write {}
+pub(crate) trait Stream: Read + Write {}
 
 impl Stream for TcpStream {}
 impl Stream for UnixStream {}
@@ -266,7 +266,7 @@ impl Connection {
 }
 
 /// Connects to `listen`: for a host, to the first of its addresses that takes us.
-fn connect(listen: &ListenAddress) -> io::Result<Box<dyn Stream>> {
+pub(crate) fn connect(listen: &ListenAddress) -> io::Result<Box<dyn Stream>> {
     let listen = match listen {
         ListenAddress::Tcp(address) => address,
         ListenAddress::Unix(path) => {

@@ -51,6 +51,14 @@ fn a_port_in_use_is_exit_code_1() {
     assert_eq!((code, out.as_str()), (Some(1), ""));
     let expected = format!("websock: can't listen on {}: Address already in use", server.address());
     assert!(err.lines().any(|line| line.starts_with(&expected)), "{err}");
+    // Whoever finds it stopped looks into the log.
+    let ini = format!("address = {address}\nlogfile = a.log\nconsole = false\npidFile = a.pid\n");
+    server.folder().write("taken.ini", &ini);
+    let (code, _, _) = told(&run(server.folder().path(), &["-i", "taken.ini"]));
+    assert_eq!(code, Some(1));
+    let log = fs::read_to_string(server.folder().path().join("a.log")).unwrap();
+    assert!(log.contains(" ERROR can't listen on 127.0.0.1:") && log.contains("already in use"), "{log}");
+    assert!(!server.folder().path().join("a.pid").exists(), "what never ran has no pid");
     // One address in use among others is no better.
     let (code, _, _) = told(&run(server.folder().path(), &["--address", &format!("127.0.0.1:0, {address}")]));
     assert_eq!(code, Some(1));
@@ -217,6 +225,14 @@ fn the_pid_file_is_there_while_it_runs() {
     assert_eq!(server.wait_for_exit().code(), Some(0));
     assert!(!file.exists());
 
+    // One that a server left behind which was killed is in nobody's way, and is gone in the end.
+    fs::write(&file, "4194305 and more than any process id\n").unwrap();
+    let mut server = Server::start(&ini);
+    assert_eq!(fs::read_to_string(&file).unwrap(), format!("{}\n", server.id()));
+    server.signal(Signal::INT);
+    assert_eq!(server.wait_for_exit().code(), Some(0));
+    assert!(!file.exists());
+
     // One that has become another's meanwhile stays.
     let mut server = Server::start(&ini);
     fs::write(&file, "1\n").unwrap();
@@ -224,11 +240,14 @@ fn the_pid_file_is_there_while_it_runs() {
     assert_eq!(server.wait_for_exit().code(), Some(0));
     assert_eq!(fs::read_to_string(&file).unwrap(), "1\n");
 
-    let ini = folder.write("bad.ini", &format!("pidFile = {}/none/websock.pid\n", folder.path().display()));
-    let arguments = ["--address", "127.0.0.1:0", "-i", ini.to_str().unwrap()];
-    let (code, _, err) = told(&run(folder.path(), &arguments));
-    assert_eq!(code, Some(1));
-    assert!(err.contains("can't write the pid file"), "{err}");
+    // A directory that isn't there; one that nobody may write to, not even root; a directory in its place.
+    for (place, why) in [("none/websock.pid", "No such file"), ("/proc/websock.pid", ""), ("", "directory")] {
+        let ini = folder.write("bad.ini", &format!("pidFile = {}\n", folder.path().join(place).display()));
+        let arguments = ["--address", "127.0.0.1:0", "-i", ini.to_str().unwrap()];
+        let (code, _, err) = told(&run(folder.path(), &arguments));
+        assert_eq!(code, Some(1));
+        assert!(err.contains("websock: can't write the pid file") && err.contains(why), "{err}");
+    }
 }
 
 #[test]

@@ -55,7 +55,9 @@ fn what_to_serve() {
         console: Some(true),
     };
     let line = words("-console|-adress|a|--check|-logfile|l|-i|x");
-    assert_eq!(run(&line), Ok(Command::Check(all)));
+    assert_eq!(run(&line), Ok(Command::Check(all.clone())));
+    let line = words("-i|x|--health|-console|-adress|a|-logfile|l");
+    assert_eq!(run(&line), Ok(Command::Health(all)));
 }
 
 #[test]
@@ -119,6 +121,8 @@ fn what_is_wrong_is_told() {
         ("--console=maybe", "--console takes true or false, not \"maybe\""),
         ("--console=", "--console takes true or false, not \"\""),
         ("-console|maybe", "\"maybe\" is one argument too many"),
+        ("--check|--health", "only one of --check and --health can be given, once"),
+        ("--helth", "--helth is not an option here, did you mean --health?"),
         ("--check=yes", "unexpected argument for option '--check': \"yes\""),
     ] {
         assert_eq!(run(&words(line)), Err(format!("{expected}; see websock --help")), "{line}");
@@ -166,7 +170,9 @@ fn the_help_fits_a_terminal() {
         assert!(help.lines().count() < 30);
         assert!(help.lines().all(|line| line.chars().count() <= 90), "{help}");
     }
-    for option in ["-i ", "--address", "--logfile", "--console", "--check", "--help", "--version", "-adress"] {
+    for option in
+        ["-i ", "--address", "--logfile", "--console", "--check", "--health", "--help", "--version", "-adress"]
+    {
         assert!(HELP.contains(option), "{option}");
     }
     for option in ["-i ", "--address", "--json", "--uuid", "--ident", "--broadcast", "--help"] {

@@ -16,6 +16,7 @@ use nix::{libc, setsockopt_impl, sockopt_impl};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, ipproto, sockopt};
 
+use super::inherited::{Inherited, Place};
 use super::server::StartError;
 use super::transport::Transport;
 use crate::clock::Moment;
@@ -77,13 +78,20 @@ impl fmt::Display for Listener {
 }
 
 impl Listener {
-    /// Listens on every address that the configuration names.
-    pub(super) fn bind(config: &Config) -> Result<Vec<Self>, StartError> {
+    /// Listens on every address that the configuration names. An inherited socket takes the place of those that would come
+    /// to it anyway; one that no name stands for is served as well, since whoever opened it wants that.
+    pub(super) fn bind(config: &Config, inherited: Vec<Inherited>) -> Result<Vec<Self>, StartError> {
         let mut addresses: Vec<(SocketAddr, bool)> = Vec::new();
-        let mut listeners = Vec::new();
+        let mut paths: Vec<&Path> = Vec::new();
         let mut failed = None;
         for name in &config.listen {
-            let ListenAddress::Tcp(name) = name else { continue };
+            let name = match name {
+                ListenAddress::Tcp(name) => name,
+                ListenAddress::Unix(path) => {
+                    paths.push(path);
+                    continue;
+                }
+            };
             let resolved = name.resolve().map_err(|error| StartError::Listen(name.to_string(), error))?;
             for address in resolved {
                 // Two names may well mean the same; but with and without TLS it is a mistake, which binding finds.
@@ -92,13 +100,17 @@ impl Listener {
                 }
             }
         }
+        // `[::]` takes IPv4 as well, unless that is listened on by itself.
+        let v4_ports: Vec<u16> =
+            addresses.iter().map(|(at, _)| at).filter(|at| at.is_ipv4()).map(|at| at.port()).collect();
+        let mut listeners = Self::adopt(config, inherited, &mut addresses, &mut paths)?;
+        let alternatives = addresses.len() + listeners.len() > 1;
         for (address, secure) in &addresses {
-            // `[::]` takes IPv4 as well, unless that is listened on by itself.
-            let only_v6 = addresses.iter().any(|(other, _)| other.is_ipv4() && other.port() == address.port());
+            let only_v6 = v4_ports.contains(&address.port());
             match listen(*address, only_v6).and_then(|socket| Self::tcp(socket, *secure)) {
                 Ok(listener) => listeners.push(listener),
                 // A machine without IPv6 resolves localhost to ::1 all the same.
-                Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable && addresses.len() > 1 => {
+                Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable && alternatives => {
                     warn!("can't listen on {address}: {error}");
                     failed = Some(StartError::Listen(address.to_string(), error));
                 }
@@ -108,10 +120,36 @@ impl Listener {
         if let Some(error) = failed.filter(|_| listeners.is_empty()) {
             return Err(error);
         }
-        for name in &config.listen {
-            let ListenAddress::Unix(path) = name else { continue };
+        for path in paths {
             let listener = listen_at(path, config.socket_mode).and_then(|(socket, file)| Self::unix(socket, file));
-            listeners.push(listener.map_err(|error| StartError::Listen(name.to_string(), error))?);
+            listeners.push(listener.map_err(|error| StartError::Listen(format!("unix:{}", path.display()), error))?);
+        }
+        Ok(listeners)
+    }
+
+    /// Goes on where somebody else has begun to listen; the addresses and paths that this stands for are taken out.
+    fn adopt(
+        config: &Config,
+        inherited: Vec<Inherited>,
+        addresses: &mut Vec<(SocketAddr, bool)>,
+        paths: &mut Vec<&Path>,
+    ) -> Result<Vec<Self>, StartError> {
+        let mut listeners = Vec::new();
+        for socket in inherited {
+            let what = socket.to_string();
+            let covered: Vec<_> = addresses.extract_if(.., |(address, _)| socket.covers(*address)).collect();
+            let named = paths.extract_if(.., |path| socket.is_at(path)).count() + covered.len() > 0;
+            info!("{what} is {} of the addresses in the settings", if named { "one" } else { "none" });
+            let secure = covered.first().map_or_else(|| socket.is_secure(), |(_, secure)| *secure);
+            let listener = if secure && config.cert_file.is_none() {
+                Err(io::Error::other("it asks for TLS by its name, and there is no certFile"))
+            } else {
+                match socket.place {
+                    Place::Tcp { .. } => Self::tcp(socket.socket, secure),
+                    Place::Unix(path) => Self::unix(socket.socket, SocketFile { path, made: None }),
+                }
+            };
+            listeners.push(listener.map_err(|error| StartError::Listen(what, error))?);
         }
         Ok(listeners)
     }
@@ -143,6 +181,14 @@ impl Listener {
         match &mut self.kind {
             Kind::Tcp { socket, .. } => registry.register(socket, token, Interest::READABLE),
             Kind::Unix { socket, .. } => registry.register(socket, token, Interest::READABLE),
+        }
+    }
+
+    /// Has `registry` tell no more. Closing the socket does not do that where another process has it open as well.
+    pub(super) fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
+        match &mut self.kind {
+            Kind::Tcp { socket, .. } => registry.deregister(socket),
+            Kind::Unix { socket, .. } => registry.deregister(socket),
         }
     }
 

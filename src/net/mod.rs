@@ -2,12 +2,13 @@
 //!
 //! [`hub`] is a turn of the loop without the poll: connections, what is read from them and written to them, their
 //! deadlines. It is generic over [`Socket`](socket::Socket), so that a simulation can run the very same code in virtual
-//! time. [`server`] adds the poll, the listeners, the signals and the clock; what a connection's bytes go through, TLS
-//! for one, is below the trait as well.
+//! time. [`server`] adds the poll, the listeners, the signals and the clock; [`inherited`] are listeners that somebody else
+//! has opened; what a connection's bytes go through, TLS for one, is below the trait as well.
 
 pub use certificates::{CertificateError, check as check_certificate};
 
 pub mod hub;
+pub mod inherited;
 pub mod server;
 pub mod socket;
 

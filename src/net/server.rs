@@ -17,6 +17,7 @@ use signal_hook_mio::v1_0::Signals;
 
 use super::certificates::{CertificateError, Certificates};
 use super::hub::Hub;
+use super::inherited::Inherited;
 use super::listener::Listener;
 use super::process;
 use super::tls::{Scratch, Tls};
@@ -67,6 +68,18 @@ pub trait Host {
     /// HUP: the log is to be reopened, and the configuration read again. `None`: it can't be used, which has been logged,
     /// and the old one stays.
     fn reload(&mut self) -> Option<Config>;
+
+    /// All addresses are listened on; or a reload is over, whatever came of it.
+    fn ready(&mut self);
+
+    /// No more is accepted, and the loop ends within so long.
+    fn stopping(&mut self, within: Duration);
+
+    /// How often the loop is to say that it is [alive](Host::alive). `None`: never.
+    fn heartbeat(&self) -> Option<Duration>;
+
+    /// The loop goes round, with so many connections.
+    fn alive(&mut self, connections: usize);
 }
 
 /// The server, bound and ready to run.
@@ -82,6 +95,8 @@ pub struct Server {
     began: Instant,
     phase: Phase,
     drain_timeout: Duration,
+    /// When the host is told next that the loop is alive.
+    heartbeat: Moment,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -93,18 +108,19 @@ enum Phase {
 }
 
 impl Server {
-    /// Listens on every address that the configuration names. Port 0 lets the kernel choose: see [`Server::addresses`].
-    pub fn bind(mut config: Config) -> Result<Self, StartError> {
+    /// Listens on every address that the configuration names, and on the inherited sockets. Port 0 lets the kernel choose:
+    /// see [`Server::addresses`].
+    pub fn bind(mut config: Config, inherited: Vec<Inherited>) -> Result<Self, StartError> {
         let poll = Poll::new().map_err(StartError::Loop)?;
         let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(StartError::Loop)?;
         poll.registry().register(&mut signals, SIGNALS, Interest::READABLE).map_err(StartError::Loop)?;
         // Whoever can't serve anybody does not take the port.
-        let secure = config.listen.iter().any(ListenAddress::is_secure);
+        let secure = config.listen.iter().any(ListenAddress::is_secure) || inherited.iter().any(Inherited::is_secure);
         let certificates = match secure.then(|| Certificates::load(&config, Moment::START, SystemTime::now())) {
             Some(loaded) => loaded.map_err(StartError::Certificate)?,
             None => None,
         };
-        let mut listeners = Listener::bind(&config)?;
+        let mut listeners = Listener::bind(&config, inherited)?;
         for (index, listener) in listeners.iter_mut().enumerate() {
             listener.register(poll.registry(), Token(FIRST_LISTENER + index)).map_err(StartError::Loop)?;
         }
@@ -126,6 +142,7 @@ impl Server {
             began: Instant::now(),
             phase: Phase::Running,
             drain_timeout,
+            heartbeat: Moment::NEVER,
         })
     }
 
@@ -138,6 +155,11 @@ impl Server {
     pub fn run(mut self, host: &mut impl Host) -> io::Result<()> {
         for listener in &self.listeners {
             info!("listening on {listener}");
+        }
+        host.ready();
+        let every = host.heartbeat();
+        if every.is_some() {
+            self.heartbeat = self.moment(Instant::now());
         }
         let mut events = Events::with_capacity(EVENTS);
         let mut woken = Instant::now();
@@ -177,6 +199,10 @@ impl Server {
             self.look_after_certificates(now);
             self.hub.expire(now);
             self.hub.settle(now);
+            if self.heartbeat <= now {
+                host.alive(self.hub.len());
+                self.heartbeat = every.map_or(Moment::NEVER, |every| now.after(every));
+            }
             if let Phase::Draining(until) = self.phase
                 && (until <= now || self.hub.unfinished().next().is_none())
             {
@@ -196,7 +222,7 @@ impl Server {
         if self.hub.has_unread() || self.listeners.iter().any(Listener::has_more) {
             return Some(Duration::ZERO);
         }
-        let mut deadline = self.hub.deadline();
+        let mut deadline = self.hub.deadline().min(self.heartbeat);
         for listener in &self.listeners {
             deadline = deadline.min(listener.deadline());
         }
@@ -229,6 +255,7 @@ impl Server {
                     self.hub.reconfigure(config);
                     info!("configuration read again");
                 }
+                host.ready();
                 continue;
             }
             if self.phase != Phase::Running {
@@ -237,7 +264,12 @@ impl Server {
             }
             info!("stopping: {} connections", self.hub.len());
             self.phase = Phase::Draining(now.after(self.drain_timeout));
-            self.listeners.clear();
+            host.stopping(self.drain_timeout);
+            for mut listener in self.listeners.drain(..) {
+                if let Err(error) = listener.deregister(self.poll.registry()) {
+                    warn!("{listener} is still watched: {error}");
+                }
+            }
             self.hub.drain(now);
         }
         false

@@ -123,10 +123,16 @@ impl Server {
 
     /// Starts `command`, which is or becomes a server, with these settings; `addresses` as `--address` takes them.
     pub(crate) fn start_as(mut command: Command, ini: &str, addresses: &str) -> Self {
+        command.stdin(Stdio::null());
+        Self::start_with_input(command, ini, addresses)
+    }
+
+    /// As [`Server::start_as`], and standard input is the command's own.
+    pub(crate) fn start_with_input(mut command: Command, ini: &str, addresses: &str) -> Self {
         let folder = Folder::new();
         let file = folder.write("websock.ini", ini);
         command.args(["--address", addresses, "-i"]).arg(file).current_dir(folder.path());
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command.stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the server starts");
         let log = Arc::new(Log::default());
         let stderr = child.stderr.take().expect("standard error is a pipe");
