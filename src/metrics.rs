@@ -10,7 +10,7 @@ use crate::proto::CloseCode;
 use crate::proto::tally::Tally;
 
 /// The HTTP statuses that requests are refused with. Whoever adds one to the server adds it here.
-pub const STATUSES: [u16; 14] = [400, 401, 403, 404, 405, 408, 413, 414, 426, 431, 500, 501, 503, 505];
+pub const STATUSES: [u16; 15] = [400, 401, 403, 404, 405, 408, 413, 414, 417, 426, 431, 500, 501, 503, 505];
 
 /// What has been counted since the server started.
 #[derive(Debug, Default)]

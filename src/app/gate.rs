@@ -6,10 +6,12 @@
 
 use std::net::IpAddr;
 
-use super::Routes;
+use subtle::ConstantTimeEq as _;
+
 use super::pages::{self, Served};
 use super::registry::{ApplicationId, ClientKind, Registry, ResourceId};
-use crate::config::{Access, AddressRange, Deflate, SessionLogin};
+use super::{Routes, api};
+use crate::config::{AddressRange, Config};
 use crate::login;
 use crate::proto::deflate::Agreement;
 use crate::proto::handshake::{self, Key};
@@ -21,22 +23,14 @@ const MAX_IDENT: usize = 256;
 /// What the answer depends on, besides the request.
 #[derive(Clone, Copy, Debug)]
 pub struct Gate<'a> {
-    /// `[access]`.
-    pub access: &'a Access,
-    /// `[jsauth]`.
-    pub login: &'a SessionLogin,
+    /// What is allowed.
+    pub config: &'a Config,
     /// The addresses listened on, wildcards left out: they are on the allow list as well.
     pub listening: &'a [IpAddr],
     /// Which paths there are.
     pub routes: &'a Routes,
     /// Who is connected.
     pub clients: &'a Registry,
-    /// `[deflate]`.
-    pub deflate: &'a Deflate,
-    /// Most clients; zero: no limit.
-    pub max_clients: usize,
-    /// Most browsers from one address; zero: no limit.
-    pub max_per_ip: usize,
     /// The server is stopping: nobody is let in, and nothing is served but its health.
     pub stopping: bool,
 }
@@ -48,6 +42,8 @@ pub enum Answer<'r> {
     Upgrade(Upgrade<'r>),
     /// Serve what is to be had by a plain GET.
     Page(Served),
+    /// A call of the control API: take its body.
+    Call,
 }
 
 /// A limit for whose sake a connection can't stay.
@@ -114,6 +110,9 @@ impl Gate<'_> {
         if self.stopping && !page.is_some_and(Served::is_public) {
             return Err(Refusal::new(503, "the server is stopping"));
         }
+        if api::is_call(request.path) {
+            return self.check_call(request, source).map(|()| Answer::Call);
+        }
         if resource.is_none() && page.is_none() {
             return Err(Refusal::new(404, "there is no such resource here"));
         }
@@ -125,13 +124,62 @@ impl Gate<'_> {
                 self.upgrade(request, resource, source).map(Answer::Upgrade)
             }
             (_, Some(page)) => {
-                if !page.is_public() && !self.allows(source) {
-                    return Err(Refusal::new(403, "this page is for addresses on the allow list (allowedIP)"));
+                if !page.is_public() && !self.allows(source) && self.check_key(request).is_err() {
+                    return Err(Refusal::new(
+                        403,
+                        "this page is for addresses on the allow list (allowedIP), or a key",
+                    ));
                 }
                 Ok(Answer::Page(page))
             }
             _ => Err(Refusal::new(426, "this is a WebSocket: open it with new WebSocket(…), say")),
         }
+    }
+
+    /// Who may call the control API: those with a key where there are keys, those on the allow list else. Any page in a
+    /// developer's browser could make calls from there, by the address of this machine or by a name of its own that leads
+    /// to it: so never for another origin, and never by a name.
+    fn check_call(&self, request: &Request<'_>, source: Source) -> Result<(), Refusal> {
+        if request.method != "POST" {
+            return Err(Refusal::new(405, "calls are made with POST"));
+        }
+        if !self.config.api.keys.is_empty() {
+            return self.check_key(request);
+        }
+        if !self.allows(source) {
+            return Err(Refusal::new(403, "calls without a key are for addresses on the allow list (allowedIP)"));
+        }
+        let host = request.first("host").unwrap_or_default();
+        let own = |origin: &str| origin.split_once("://").is_some_and(|(_, authority)| authority == host);
+        match request.only("origin") {
+            Ok(None) => {}
+            Ok(Some(origin)) if own(origin) => {}
+            _ => return Err(Refusal::new(403, "calls without a key are not for pages of other origins")),
+        }
+        if !is_address_or_localhost(host) {
+            return Err(Refusal::new(403, "calls without a key go to an address or to localhost, not to a name"));
+        }
+        Ok(())
+    }
+
+    /// RFC 6750, section 2.1. Keys are compared in a time that says nothing about them.
+    fn check_key(&self, request: &Request<'_>) -> Result<(), Refusal> {
+        let given = match request.only("authorization") {
+            Ok(Some(given)) => given,
+            Ok(None) => return Err(Refusal::new(401, "a key is needed: Authorization: Bearer KEY")),
+            Err(_) => return Err(Refusal::new(401, "more than one Authorization")),
+        };
+        let key = match given.split_once(' ') {
+            Some((scheme, key)) if scheme.eq_ignore_ascii_case("bearer") => key.trim_start_matches(' '),
+            _ => return Err(Refusal::new(401, "the Authorization is no Bearer KEY")),
+        };
+        let known = self
+            .config
+            .api
+            .keys
+            .iter()
+            .fold(0, |known, ours| known | ours.as_bytes().ct_eq(key.as_bytes()).unwrap_u8());
+        if known == 1 { Ok(()) } else { Err(Refusal::new(401, "this key is not known here")) }
     }
 
     fn upgrade<'r>(
@@ -151,7 +199,7 @@ impl Gate<'_> {
             ClientKind::Browser => self.check_origin(request)?,
         }
         // Looked at in any case: an offer that is not well formed is refused by a server without compression as well.
-        let deflate = handshake::agree(request, self.deflate.context_takeover)?;
+        let deflate = handshake::agree(request, self.config.deflate.context_takeover)?;
         let ident = request.first("ident").unwrap_or_default();
         if ident.len() > MAX_IDENT {
             return Err(Refusal::new(400, "the Ident is longer than 256 bytes"));
@@ -162,7 +210,7 @@ impl Gate<'_> {
         // Last, since it reads a file, and before a limit is told of: that takes an upgrade.
         let user = match kind {
             ClientKind::Browser => {
-                login::check(self.login, request).map_err(|denial| Refusal::new(401, denial.why()))?
+                login::check(&self.config.session_login, request).map_err(|denial| Refusal::new(401, denial.why()))?
             }
             ClientKind::Script => None,
         };
@@ -174,7 +222,7 @@ impl Gate<'_> {
             user,
             ip: source.ip,
             subprotocol,
-            deflate: if self.deflate.enabled { deflate } else { None },
+            deflate: if self.config.deflate.enabled { deflate } else { None },
             paced: script && subprotocol.is_none(),
             turned_away: self.turned_away(kind, source.ip),
         })
@@ -182,7 +230,7 @@ impl Gate<'_> {
 
     /// Pages of other sites must not use a visitor's browser against this server (RFC 6455, section 10.2).
     fn check_origin(&self, request: &Request<'_>) -> Result<(), Refusal> {
-        let allowed = &self.access.allowed_origins;
+        let allowed = &self.config.access.allowed_origins;
         if allowed.is_empty() {
             return Ok(());
         }
@@ -195,16 +243,16 @@ impl Gate<'_> {
     }
 
     fn turned_away(&self, kind: ClientKind, ip: IpAddr) -> Option<Limit> {
-        if self.max_clients > 0 && self.clients.len() >= self.max_clients {
+        if self.config.limits.max_clients > 0 && self.clients.len() >= self.config.limits.max_clients {
             return Some(Limit::Clients);
         }
-        let counted = kind == ClientKind::Browser && self.max_per_ip > 0;
-        (counted && self.clients.count_from(ip) >= self.max_per_ip).then_some(Limit::PerAddress)
+        let counted = kind == ClientKind::Browser && self.config.limits.max_per_ip > 0;
+        (counted && self.clients.count_from(ip) >= self.config.limits.max_per_ip).then_some(Limit::PerAddress)
     }
 
     /// Whether a request from there may do what is for the allow list only.
     fn allows(&self, source: Source) -> bool {
-        source.known && (self.listening.contains(&source.ip) || contains(&self.access.allowed_ip, source.ip))
+        source.known && (self.listening.contains(&source.ip) || contains(&self.config.access.allowed_ip, source.ip))
     }
 
     /// Where a request comes from: behind trusted proxies, the address next to the last of them in `X-Forwarded-For`.
@@ -213,7 +261,7 @@ impl Gate<'_> {
     /// its address: behind a proxy on the same host every visitor looks local.
     pub fn source(&self, request: &Request<'_>, peer: IpAddr) -> Source {
         let forwarded = ["x-forwarded-for", "forwarded", "via"].iter().any(|name| request.all(name).next().is_some());
-        let trusted = |ip| contains(&self.access.trusted_proxies, ip);
+        let trusted = |ip| contains(&self.config.access.trusted_proxies, ip);
         if !forwarded || !trusted(peer) {
             return Source { ip: peer, known: !forwarded, untrusted_proxy: forwarded };
         }
@@ -232,6 +280,15 @@ impl Gate<'_> {
         }
         Source { ip, known: said, untrusted_proxy: false }
     }
+}
+
+/// Whether a Host is such that no foreign name can stand for it.
+fn is_address_or_localhost(host: &str) -> bool {
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or_default(),
+        None => host.split(':').next().unwrap_or_default(),
+    };
+    name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok()
 }
 
 fn contains(ranges: &[AddressRange], ip: IpAddr) -> bool {
@@ -267,23 +324,15 @@ mod tests {
         let file = std::path::Path::new("test.ini");
         let (config, _) = Config::parse(ini, file, &super::super::handler_names(), &|_| None).expect("a good file");
         let (routes, clients) = (Routes::new(&config), Registry::new(false, 0));
-        let gate = Gate {
-            access: &config.access,
-            login: &config.session_login,
-            deflate: &config.deflate,
-            listening: &["127.0.0.1".parse().unwrap()],
-            routes: &routes,
-            clients: &clients,
-            max_clients: 0,
-            max_per_ip: 0,
-            stopping,
-        };
+        let listening = &["127.0.0.1".parse().unwrap()];
+        let gate = Gate { config: &config, listening, routes: &routes, clients: &clients, stopping };
         let text = format!("{start} HTTP/1.1\r\n{further}\r\n");
         let mut room = fields();
         let request = Request::parse(text.as_bytes(), &mut room).expect("a good head");
         match gate.answer(&request, peer.parse().unwrap()) {
             Err(refusal) => (refusal.status, refusal.why.to_owned()),
             Ok(Answer::Page(page)) => (200, page.path().to_owned()),
+            Ok(Answer::Call) => (200, "call".to_owned()),
             Ok(Answer::Upgrade(upgrade)) => {
                 let paced = if upgrade.paced { ", paced" } else { "" };
                 (101, format!("{} {:?} from {}{paced}", upgrade.kind, upgrade.ident, upgrade.ip))
@@ -324,6 +373,10 @@ mod tests {
         assert_eq!(ask("", "GET /metrics", host, FAR).0, 403);
         assert_eq!(ask("", "GET /metrics", forwarded, LOCAL).0, 403);
         assert_eq!(ask("[access]\nallowedIP = 192.0.2.0/24", "GET /metrics", host, FAR).0, 200);
+        let key = |key: &str| format!("{host}Authorization: Bearer {key}\r\n");
+        assert_eq!(ask("[api]\nkeys = sesame", "GET /metrics", &key("sesame"), FAR).0, 200);
+        assert_eq!(ask("[api]\nkeys = sesame", "GET /metrics", &key("sesam"), FAR).0, 403);
+        assert_eq!(ask("", "GET /metrics", &key(""), FAR).0, 403);
         let ini = "[resources]\n/metrics = echo\n";
         assert_eq!((ask(ini, "GET /metrics", UPGRADE, FAR).0, ask(ini, "GET /metrics", host, LOCAL).0), (101, 200));
     }
@@ -388,6 +441,49 @@ mod tests {
         assert_eq!(script("X-Forwarded-For: 192.0.2.7, unknown"), 403);
         assert_eq!(script("Via: 1.1 proxy"), 403, "it doesn't say who");
         assert_eq!(script("X-Forwarded-For: 127.0.0.1, 192.0.2.8"), 403);
+    }
+
+    #[test]
+    fn calls_without_keys_are_for_the_allow_list_and_its_own_pages() {
+        let call = |ini: &str, fields: &str, peer: &str| ask(ini, "POST /api/relay/clients", fields, peer).0;
+        for host in ["localhost", "localhost:8096", "127.0.0.1:8096", "[::1]:8096", "192.0.2.1"] {
+            assert_eq!(call("", &format!("Host: {host}\r\n"), LOCAL), 200, "{host}");
+            assert_eq!(call("", &format!("Host: {host}\r\nOrigin: http://{host}\r\n"), LOCAL), 200, "{host}");
+        }
+        for fields in [
+            "Host: rebound.example\r\n",
+            "Host: localhost.example\r\n",
+            "Host: 127.0.0.1.example\r\n",
+            "Host: localhost\r\nOrigin: http://evil.example\r\n",
+            "Host: localhost\r\nOrigin: http://localhost:81\r\n",
+            "Host: localhost\r\nOrigin: null\r\n",
+            "Host: localhost\r\nOrigin: http://localhost\r\nOrigin: http://localhost\r\n",
+            "Host: localhost\r\nX-Forwarded-For: 127.0.0.1\r\n",
+            "Host: localhost\r\nVia: 1.1 proxy\r\n",
+        ] {
+            assert_eq!(call("", fields, LOCAL), 403, "{fields:?}");
+        }
+        assert_eq!(call("", "Host: localhost\r\n", FAR), 403);
+        assert_eq!(call("[access]\nallowedIP = 192.0.2.7", "Host: 192.0.2.1\r\n", FAR), 200);
+        assert_eq!(ask("", "GET /api/relay/clients", "Host: localhost\r\n", LOCAL).0, 405);
+    }
+
+    #[test]
+    fn where_there_are_keys_a_key_it_must_be() {
+        let call =
+            |field: &str| ask("[api]\nkeys = sesame, other", "POST /api/x/y", &format!("Host: a\r\n{field}"), FAR).0;
+        for good in ["Bearer sesame", "bearer other", "BEARER  sesame"] {
+            assert_eq!(call(&format!("Authorization: {good}\r\n")), 200, "{good}");
+        }
+        for bad in
+            ["", "Bearer", "Bearer ", "Bearer sesam", "Bearer sesame,", "Bearer sesamee", "Basic sesame", "sesame"]
+        {
+            assert_eq!(call(&format!("Authorization: {bad}\r\n")), 401, "{bad}");
+        }
+        assert_eq!(call(""), 401);
+        assert_eq!(call("Authorization: Bearer sesame\r\nAuthorization: Bearer sesame\r\n"), 401);
+        let local = ask("[api]\nkeys = sesame", "POST /api/x/y", "Host: localhost\r\n", LOCAL).0;
+        assert_eq!(local, 401, "the allow list is for where there are none");
     }
 
     #[test]

@@ -7,6 +7,7 @@
 //! **Adding one is one new file here, and two lines below: its `mod` and its row in [`HANDLERS`].** The path it serves
 //! comes from the INI file.
 
+pub mod api;
 pub mod exposition;
 pub mod gate;
 pub mod outbox;
@@ -17,14 +18,17 @@ mod packet;
 
 mod echo;
 mod relay;
+mod webntf;
 
 use std::borrow::Cow;
 use std::fmt;
+use std::ops::{Deref, DerefMut};
 
 use crate::config::Config;
 use crate::id::ConnectionKey;
 use crate::proto::session::End;
 use crate::proto::{CloseCode, Kind, Message};
+use api::Failure;
 use outbox::{Body, Outbox, Run};
 use registry::{ApplicationId, Client, Registry, ResourceId};
 
@@ -32,8 +36,11 @@ use registry::{ApplicationId, Client, Registry, ResourceId};
 pub type Constructor = fn(&Config) -> Box<dyn Application>;
 
 /// The applications there are, by the name that `[resources]` calls them.
-pub const HANDLERS: &[(&str, Constructor)] =
-    &[("relay", |config| Box::new(relay::Relay::new(config))), ("echo", |_| Box::new(echo::Echo))];
+pub const HANDLERS: &[(&str, Constructor)] = &[
+    ("relay", |config| Box::new(relay::Relay::new(config))),
+    ("echo", |_| Box::new(echo::Echo)),
+    ("webntf", |_| Box::<webntf::Notifications>::default()),
+];
 
 /// The names in [`HANDLERS`].
 pub fn handler_names() -> Vec<&'static str> {
@@ -53,6 +60,15 @@ pub trait Application: fmt::Debug {
     /// A client has sent a message.
     fn on_message(&mut self, ctx: &mut Context<'_>, message: &Message<'_>);
 
+    /// The control API asks for `action` with `data`, a JSON object; the result is JSON as well.
+    ///
+    /// # Errors
+    ///
+    /// There is no such action, or it can't be done with these data.
+    fn on_call(&mut self, _exchange: &mut Exchange<'_>, action: &str, _data: &str) -> Result<String, Failure> {
+        Err(Failure::no_action(action))
+    }
+
     /// A client has gone; it is not in the registry any more.
     fn on_close(&mut self, _ctx: &mut Context<'_>, _end: &End) {}
 
@@ -65,12 +81,12 @@ pub trait Application: fmt::Debug {
     }
 }
 
-/// What an application can see and do while it handles an event of the client [`Context::me`].
+/// Who is connected, and what is to be sent: what an application works with, whoever has asked it for something.
 #[derive(Debug)]
-pub struct Context<'a> {
-    me: &'a Client,
+pub struct Exchange<'a> {
     clients: &'a Registry,
     outbox: &'a mut Outbox,
+    application: ApplicationId,
 }
 
 /// Some clients that a message can be sent to: a run of [`Outbox::targets`].
@@ -89,20 +105,20 @@ impl Audience {
     }
 }
 
-impl<'a> Context<'a> {
+impl<'a> Exchange<'a> {
     /// For the loop, and for tests.
-    pub const fn new(me: &'a Client, clients: &'a Registry, outbox: &'a mut Outbox) -> Self {
-        Self { me, clients, outbox }
-    }
-
-    /// The client whose event is handled.
-    pub const fn me(&self) -> &'a Client {
-        self.me
+    pub const fn new(application: ApplicationId, clients: &'a Registry, outbox: &'a mut Outbox) -> Self {
+        Self { clients, outbox, application }
     }
 
     /// Everyone who is connected.
     pub const fn clients(&self) -> &'a Registry {
         self.clients
+    }
+
+    /// The application itself, as [`Client::application`] names it.
+    pub const fn application(&self) -> ApplicationId {
+        self.application
     }
 
     /// `clients`, less those that have too much waiting already. Those are closed with 1013: what can't be handed over
@@ -119,21 +135,6 @@ impl<'a> Context<'a> {
         Audience(Run::new(start, self.outbox.targets.len()))
     }
 
-    /// The client itself, or nobody as above.
-    pub fn audience_of_me(&mut self) -> Audience {
-        if self.me.is_full() {
-            return self.audience([self.me]);
-        }
-        let start = self.outbox.targets.len();
-        self.outbox.targets.push(self.me.key);
-        Audience(Run::new(start, start + 1))
-    }
-
-    /// Sends the message that is being handled on, as it came.
-    pub fn forward(&mut self, to: Audience, message: &Message<'_>) {
-        self.outbox.send(to.0, message.kind, Body::Received, false);
-    }
-
     /// Sends text.
     pub fn send(&mut self, to: Audience, text: &str) {
         if !to.is_empty() {
@@ -141,17 +142,67 @@ impl<'a> Context<'a> {
             self.outbox.send(to.0, Kind::Text, body, false);
         }
     }
+}
+
+/// What an application can see and do while it handles an event of the client [`Context::me`]: all that an [`Exchange`]
+/// offers, and what concerns the client.
+#[derive(Debug)]
+pub struct Context<'a> {
+    me: &'a Client,
+    exchange: Exchange<'a>,
+}
+
+impl<'a> Deref for Context<'a> {
+    type Target = Exchange<'a>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.exchange
+    }
+}
+
+impl DerefMut for Context<'_> {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.exchange
+    }
+}
+
+impl<'a> Context<'a> {
+    /// For the loop, and for tests.
+    pub const fn new(me: &'a Client, clients: &'a Registry, outbox: &'a mut Outbox) -> Self {
+        Self { me, exchange: Exchange::new(me.application(), clients, outbox) }
+    }
+
+    /// The client whose event is handled.
+    pub const fn me(&self) -> &'a Client {
+        self.me
+    }
+
+    /// The client itself, or nobody as in [`Exchange::audience`].
+    pub fn audience_of_me(&mut self) -> Audience {
+        if self.me.is_full() {
+            return self.exchange.audience([self.me]);
+        }
+        let targets = &mut self.exchange.outbox.targets;
+        let start = targets.len();
+        targets.push(self.me.key);
+        Audience(Run::new(start, start + 1))
+    }
+
+    /// Sends the message that is being handled on, as it came.
+    pub fn forward(&mut self, to: Audience, message: &Message<'_>) {
+        self.exchange.outbox.send(to.0, message.kind, Body::Received, false);
+    }
 
     /// Sends text to the client itself, before anything else that waits for it.
     pub fn reply_first(&mut self, text: &str) {
         let to = self.audience_of_me();
-        let body = self.outbox.build(Kind::Text, text.as_bytes());
-        self.outbox.send(to.0, Kind::Text, body, true);
+        let body = self.exchange.outbox.build(Kind::Text, text.as_bytes());
+        self.exchange.outbox.send(to.0, Kind::Text, body, true);
     }
 
     /// Closes the client's own connection, after what was sent to it.
     pub fn close(&mut self, code: CloseCode, why: &'static str) {
-        self.outbox.close(self.me.key, code, Cow::Borrowed(why));
+        self.exchange.outbox.close(self.me.key, code, Cow::Borrowed(why));
     }
 }
 
@@ -159,32 +210,28 @@ impl<'a> Context<'a> {
 #[derive(Debug)]
 pub struct Routes {
     paths: Vec<(String, ApplicationId)>,
-    applications: Vec<Box<dyn Application>>,
+    applications: Vec<(&'static str, Box<dyn Application>)>,
 }
 
 impl Routes {
     /// The routes of `[resources]`. One application serves all paths that name it, so that its clients meet.
     pub fn new(config: &Config) -> Self {
-        let mut names: Vec<&str> = Vec::new();
         let mut routes = Self { paths: Vec::new(), applications: Vec::new() };
         for row in &config.resources {
-            let index = names.iter().position(|name| *name == row.handler).unwrap_or_else(|| {
+            let id = routes.service(&row.handler).or_else(|| {
                 // The configuration has been checked against the same table.
-                let constructor = HANDLERS.iter().find(|(name, _)| *name == row.handler).map(|(_, make)| *make);
-                if let Some(make) = constructor {
-                    names.push(&row.handler);
-                    routes.applications.push(make(config));
-                }
-                routes.applications.len() - 1
+                let (name, make) = HANDLERS.iter().find(|(name, _)| *name == row.handler)?;
+                routes.applications.push((name, make(config)));
+                routes.service(name)
             });
-            routes.paths.push((row.path.clone(), ApplicationId(u8::try_from(index).unwrap_or(u8::MAX))));
+            routes.paths.push((row.path.clone(), id.unwrap_or(ApplicationId(u8::MAX))));
         }
         routes
     }
 
     /// Tells all applications of a configuration read again.
     pub fn configure(&mut self, config: &Config) {
-        for application in &mut self.applications {
+        for (_, application) in &mut self.applications {
             application.configure(config);
         }
     }
@@ -201,6 +248,12 @@ impl Routes {
         ids.zip(self.paths.iter().map(|(path, _)| path.as_str()))
     }
 
+    /// The application that `[resources]` calls `name`, where some path has it.
+    pub fn service(&self, name: &str) -> Option<ApplicationId> {
+        let index = self.applications.iter().position(|(known, _)| *known == name)?;
+        u8::try_from(index).ok().map(ApplicationId)
+    }
+
     /// The path of a resource.
     pub fn path(&self, resource: ResourceId) -> &str {
         self.paths.get(usize::from(resource.0)).map_or("?", |(path, _)| path)
@@ -208,11 +261,11 @@ impl Routes {
 
     /// An application, to look at.
     pub fn application(&self, id: ApplicationId) -> &dyn Application {
-        self.applications[usize::from(id.0)].as_ref()
+        self.applications[usize::from(id.0)].1.as_ref()
     }
 
     /// An application, to be run.
     pub fn application_mut(&mut self, id: ApplicationId) -> &mut dyn Application {
-        self.applications[usize::from(id.0)].as_mut()
+        self.applications[usize::from(id.0)].1.as_mut()
     }
 }

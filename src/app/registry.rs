@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::num::NonZeroU32;
 
 use hashbrown::HashTable;
 
@@ -104,14 +105,31 @@ pub struct Client {
     pub address: Address,
     /// The path it was opened with.
     pub resource: ResourceId,
-    /// What serves that path.
-    pub application: ApplicationId,
-    /// Browser or script.
-    pub kind: ClientKind,
+    role: Role,
+    /// In seconds since 1970.
+    connected: NonZeroU32,
     /// Boxed together, since few have any and all would pay for the lengths.
     names: Option<Box<Names>>,
-    /// More output waits for it than `maxBacklog` allows: nothing further can be handed to it.
-    full: bool,
+}
+
+/// What serves a client, what kind it is, and whether it is full. One byte, since every client has one.
+#[derive(Clone, Copy, Debug)]
+struct Role(u8);
+
+impl Role {
+    const SCRIPT: u8 = 1;
+    const FULL: u8 = 2;
+    const APPLICATION: u32 = 2;
+
+    const fn new(ApplicationId(application): ApplicationId, kind: ClientKind) -> Self {
+        debug_assert!(application < 1 << (u8::BITS - Self::APPLICATION), "there are not so many applications");
+        let kind = if matches!(kind, ClientKind::Script) { Self::SCRIPT } else { 0 };
+        Self(application << Self::APPLICATION | kind)
+    }
+
+    const fn has(self, flag: u8) -> bool {
+        self.0 & flag != 0
+    }
 }
 
 /// What a client goes by besides its UUID; empty: nothing.
@@ -124,7 +142,7 @@ struct Names {
 }
 
 impl Client {
-    /// A client that has just come. Nobody is known to be logged in there.
+    /// A client that has just come: `connected` in seconds since 1970. Nobody is known to be logged in there.
     pub fn new(
         id: ClientId,
         key: ConnectionKey,
@@ -132,9 +150,26 @@ impl Client {
         (resource, application): (ResourceId, ApplicationId),
         kind: ClientKind,
         ident: &str,
+        connected: u32,
     ) -> Self {
         let names = (!ident.is_empty()).then(|| Box::new(Names { ident: ident.into(), ..Names::default() }));
-        Self { id, key, address, resource, application, kind, names, full: false }
+        let connected = NonZeroU32::new(connected).unwrap_or(NonZeroU32::MIN);
+        Self { id, key, address, resource, role: Role::new(application, kind), connected, names }
+    }
+
+    /// What serves the path that it was opened with.
+    pub const fn application(&self) -> ApplicationId {
+        ApplicationId(self.role.0 >> Role::APPLICATION)
+    }
+
+    /// Browser or script.
+    pub const fn kind(&self) -> ClientKind {
+        if self.role.has(Role::SCRIPT) { ClientKind::Script } else { ClientKind::Browser }
+    }
+
+    /// Since when it is connected, in seconds since 1970.
+    pub const fn connected(&self) -> u32 {
+        self.connected.get()
     }
 
     /// The name by which others may address it; `None` where it gave none, or an empty one.
@@ -154,9 +189,9 @@ impl Client {
         self.names.as_ref().map(|names| &*names.user).filter(|user| !user.is_empty())
     }
 
-    /// Whether messages can still be handed to it.
+    /// Whether more output waits for it than `maxBacklog` allows, so that nothing further can be handed to it.
     pub const fn is_full(&self) -> bool {
-        self.full
+        self.role.has(Role::FULL)
     }
 }
 
@@ -198,7 +233,7 @@ impl Registry {
     pub fn count_addresses(&mut self, wanted: bool) {
         if wanted && self.by_address.is_none() {
             let mut counts = HashMap::new();
-            for client in self.iter().filter(|client| client.kind == ClientKind::Browser) {
+            for client in self.iter().filter(|client| client.kind() == ClientKind::Browser) {
                 *counts.entry(client.address.ip()).or_default() += 1;
             }
             self.by_address = Some(counts);
@@ -222,14 +257,14 @@ impl Registry {
         if let Some(ident) = client.ident() {
             self.by_ident.entry(ident.into()).or_default().push(client.key);
         }
-        if let (Some(counts), ClientKind::Browser) = (&mut self.by_address, client.kind) {
+        if let (Some(counts), ClientKind::Browser) = (&mut self.by_address, client.kind()) {
             *counts.entry(client.address.ip()).or_default() += 1;
         }
         let resource = usize::from(client.resource.0);
         if resource >= self.populations.len() {
             self.populations.resize_with(resource + 1, Default::default);
         }
-        let population = &mut self.populations[resource][client.kind as usize];
+        let population = &mut self.populations[resource][client.kind() as usize];
         population.now += 1;
         population.ever += 1;
         let (id, slot) = (client.id, client.key.slot);
@@ -242,7 +277,7 @@ impl Registry {
     pub fn remove(&mut self, key: ConnectionKey) -> Option<Client> {
         self.get(key)?;
         let client = self.clients.get_mut(key.slot as usize)?.take()?;
-        self.populations[usize::from(client.resource.0)][client.kind as usize].now -= 1;
+        self.populations[usize::from(client.resource.0)][client.kind() as usize].now -= 1;
         if let Ok(entry) = self.by_id.find_entry(client.id.hash(), |slot| *slot == key.slot) {
             entry.remove();
         }
@@ -254,7 +289,7 @@ impl Registry {
                 self.by_ident.remove(ident);
             }
         }
-        if let (Some(counts), ClientKind::Browser) = (&mut self.by_address, client.kind)
+        if let (Some(counts), ClientKind::Browser) = (&mut self.by_address, client.kind())
             && let Some(count) = counts.get_mut(&client.address.ip())
         {
             *count -= 1;
@@ -306,7 +341,7 @@ impl Registry {
         if let Some(client) = self.clients.get_mut(key.slot as usize).and_then(Option::as_mut)
             && client.key == key
         {
-            client.full = full;
+            client.role.0 = if full { client.role.0 | Role::FULL } else { client.role.0 & !Role::FULL };
         }
     }
 }
@@ -333,6 +368,7 @@ mod tests {
             (ResourceId(0), ApplicationId(0)),
             kind,
             ident.unwrap_or_default(),
+            1_700_000_000,
         )
     }
 
@@ -398,7 +434,7 @@ mod tests {
         add(&mut registry, plain().with_user("kim".into()));
         assert!(registry.by_ident.is_empty(), "a user is no ident");
         #[cfg(target_pointer_width = "64")]
-        assert_eq!(size_of::<Client>(), 56, "what every client costs");
+        assert_eq!(size_of::<Option<Client>>(), 56, "what every client costs");
     }
 
     #[test]

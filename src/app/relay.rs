@@ -7,9 +7,13 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Serialize};
+
+use super::api::{self, Failure};
 use super::packet::Packet;
 use super::registry::{Client, ClientKind};
-use super::{Application, Audience, Context};
+use super::{Application, Audience, Context, Exchange};
 use crate::config::{BrowsersMay, Config};
 use crate::id::{ClientId, ConnectionKey};
 use crate::proto::session::End;
@@ -27,6 +31,8 @@ const NEXT_1: &str = r#"{"opcode":"next","fyi":"","delivered":1}"#;
 pub(super) struct Relay {
     browsers_may: BrowsersMay,
     max_message: usize,
+    /// The paths of `[resources]`, by [`ResourceId`](super::registry::ResourceId).
+    paths: Vec<String>,
     /// Those who are sending a message in chunks.
     chunked: HashMap<ConnectionKey, Chunks>,
 }
@@ -38,11 +44,32 @@ struct Chunks {
     count: usize,
 }
 
+/// What a backend has to say, whatever that is.
+#[derive(Deserialize)]
+struct Said {
+    message: IgnoredAny,
+}
+
+/// A client, in the list of them.
+#[derive(Serialize)]
+struct Row<'a> {
+    uuid: String,
+    ident: &'a str,
+    resource: &'a str,
+    #[serde(rename = "type")]
+    kind: String,
+    address: String,
+    connected: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<&'a str>,
+}
+
 impl Relay {
     pub(super) fn new(config: &Config) -> Self {
         Self {
             browsers_may: config.access.browsers_may,
             max_message: config.limits.max_message,
+            paths: config.resources.iter().map(|row| row.path.clone()).collect(),
             chunked: HashMap::new(),
         }
     }
@@ -60,16 +87,10 @@ impl Relay {
             return;
         }
         let to = match opcode {
-            "feedback" => {
-                let addressee = addressee(ctx, &packet);
-                ctx.audience(addressee)
-            }
+            "feedback" => feedback(ctx, packet.uuid(), packet.ident()),
             "broadcast" => {
-                let me = ctx.me();
-                let others = ctx.clients().iter().filter(|client| {
-                    client.kind == ClientKind::Browser && client.application == me.application && client.key != me.key
-                });
-                ctx.audience(others)
+                let sender = ctx.me().key;
+                broadcast(ctx, Some(sender))
             }
             "echo" => ctx.audience_of_me(),
             "quit" => {
@@ -87,7 +108,7 @@ impl Relay {
     }
 
     fn forbidden(&self, me: &Client, opcode: &str) -> Option<&'static str> {
-        if me.kind == ClientKind::Script {
+        if me.kind() == ClientKind::Script {
             return None;
         }
         match opcode {
@@ -96,6 +117,26 @@ impl Relay {
             "echo" if !self.browsers_may.echo => Some("browsers may not use echo here"),
             _ => None,
         }
+    }
+
+    /// Everyone, as the control API lists them.
+    fn clients(&self, exchange: &Exchange<'_>) -> String {
+        let here = exchange.application();
+        let rows: Vec<_> = exchange
+            .clients()
+            .iter()
+            .filter(|client| client.application() == here)
+            .map(|client| Row {
+                uuid: client.id.to_string(),
+                ident: client.ident().unwrap_or_default(),
+                resource: self.paths.get(usize::from(client.resource.0)).map_or("", String::as_str),
+                kind: client.kind().to_string(),
+                address: client.address.to_string(),
+                connected: client.connected(),
+                user: client.user(),
+            })
+            .collect();
+        serde_json::to_string(&rows).unwrap_or_default()
     }
 
     /// Keeps a chunk. What goes past the limits closes the connection.
@@ -154,6 +195,14 @@ impl Application for Relay {
         self.act(ctx, &message.data, |ctx, to| ctx.forward(to, message));
     }
 
+    fn on_call(&mut self, exchange: &mut Exchange<'_>, action: &str, data: &str) -> Result<String, Failure> {
+        match action {
+            "feedback" | "broadcast" => push(exchange, action, data),
+            "clients" => Ok(self.clients(exchange)),
+            _ => Err(Failure::no_action(action)),
+        }
+    }
+
     fn on_close(&mut self, ctx: &mut Context<'_>, _end: &End) {
         if !self.chunked.is_empty() {
             self.chunked.remove(&ctx.me().key);
@@ -170,14 +219,50 @@ impl Application for Relay {
     }
 }
 
-/// Whom a feedback is for: by ident, where there is one, else by UUID. A UUID is a browser's.
-fn addressee<'a>(ctx: &Context<'a>, packet: &Packet<'_>) -> Option<&'a Client> {
-    let here = ctx.me().application;
-    if !packet.ident().is_empty() {
-        return ctx.clients().by_ident(packet.ident()).find(|client| client.application == here);
+/// Sends what a backend says over the control API: to its clients it comes as a message over a WebSocket would.
+fn push(exchange: &mut Exchange<'_>, action: &str, data: &str) -> Result<String, Failure> {
+    let Said { message: IgnoredAny } = api::read(data)?;
+    let packet: Packet<'_> = api::read(data)?;
+    if action == "feedback" && packet.uuid().is_empty() && packet.ident().is_empty() {
+        return Err(Failure::new(400, "feedback needs a uuid or an ident"));
     }
-    let client = ctx.clients().by_id(ClientId::parse(packet.uuid())?)?;
-    (client.kind == ClientKind::Browser && client.application == here).then_some(client)
+    let text = match packet.opcode() {
+        "" => Cow::Owned([r#"{"opcode":""#, action, r#"","#, members_of(data)].concat()),
+        opcode if opcode == action => Cow::Borrowed(data),
+        _ => return Err(Failure::new(400, "the data have an opcode that is not the action")),
+    };
+    let to = match action {
+        "feedback" => feedback(exchange, packet.uuid(), packet.ident()),
+        _ => broadcast(exchange, None),
+    };
+    exchange.send(to, &text);
+    Ok(to.len().to_string())
+}
+
+/// The members of a JSON object and its closing brace.
+fn members_of(object: &str) -> &str {
+    object.split_once('{').map_or("}", |(_, members)| members)
+}
+
+/// Whom a feedback is for: by ident, where there is one, else by UUID. A UUID is a browser's.
+fn feedback(exchange: &mut Exchange<'_>, uuid: &str, ident: &str) -> Audience {
+    let (clients, here) = (exchange.clients(), exchange.application());
+    let addressee = if ident.is_empty() {
+        let client = ClientId::parse(uuid).and_then(|id| clients.by_id(id));
+        client.filter(|client| client.kind() == ClientKind::Browser && client.application() == here)
+    } else {
+        clients.by_ident(ident).find(|client| client.application() == here)
+    };
+    exchange.audience(addressee)
+}
+
+/// Whom a broadcast is for: every browser but the sender.
+fn broadcast(exchange: &mut Exchange<'_>, sender: Option<ConnectionKey>) -> Audience {
+    let here = exchange.application();
+    let others = exchange.clients().iter().filter(|client| {
+        client.kind() == ClientKind::Browser && client.application() == here && Some(client.key) != sender
+    });
+    exchange.audience(others)
 }
 
 /// `delivered`: how many connections the message was handed to; `None` where it was not for anybody.

@@ -56,24 +56,14 @@ struct Unbuilt {
 }
 
 /// **Whoever builds one of these deletes its row.**
-const UNBUILT: &[Unbuilt] = &[
-    Unbuilt {
-        feature: "the control API's keys",
-        section: Some("api"),
-        asked: |config| {
-            let number = config.api.keys.len();
-            (number > 0).then(|| ("keys", format!("{number} of them"))).into_iter().collect()
-        },
+const UNBUILT: &[Unbuilt] = &[Unbuilt {
+    feature: "the ZeroMQ queue",
+    section: Some("zmq"),
+    asked: |config| {
+        let on = !config.zmq.bind.is_empty();
+        on.then(|| ("bind", "an endpoint".to_owned())).into_iter().collect()
     },
-    Unbuilt {
-        feature: "the ZeroMQ queue",
-        section: Some("zmq"),
-        asked: |config| {
-            let on = !config.zmq.bind.is_empty();
-            on.then(|| ("bind", "an endpoint".to_owned())).into_iter().collect()
-        },
-    },
-];
+}];
 
 /// What is asked for and not there. An error and not a warning: an administrator would believe it on.
 pub(super) fn not_built(config: &Config) -> Vec<Complaint> {

@@ -305,10 +305,6 @@ fn bad_files_and_their_errors() {
         ("socketMode = 8", "1: socketMode: found \"8\", expected permissions in octal, like 0660 or 666"),
         // What isn't there yet.
         (
-            "[api]\nkeys = sekrit, other",
-            "2: [api] keys: found 2 of them, expected it unset: this build does not have the control API's keys yet",
-        ),
-        (
             "[zmq]\nbind = tcp://*:5",
             "2: [zmq] bind: found an endpoint, expected it unset: this build does not have the ZeroMQ queue yet",
         ),

@@ -232,7 +232,7 @@ impl<S: Socket> Hub<S> {
                 warn!(address:% = connection.address; "refused, {refusal}");
                 self.metrics.refusals.add(refusal.status);
             }
-            Some(Event::Message(_) | Event::Request(_)) | None => {}
+            Some(Event::Message(_) | Event::Request(_) | Event::Body(_)) | None => {}
         }
     }
 
@@ -240,7 +240,7 @@ impl<S: Socket> Hub<S> {
     pub fn settle(&mut self, now: Moment) {
         loop {
             while let Some((client, end)) = self.departed.pop_front() {
-                let application = self.routes.application_mut(client.application);
+                let application = self.routes.application_mut(client.application());
                 application.on_close(&mut Context::new(&client, &self.registry, &mut self.outbox), &end);
                 self.deliver(None, now);
             }
@@ -302,7 +302,7 @@ impl<S: Socket> Hub<S> {
         }
         self.note_full(slot);
         let application =
-            self.registry.get(key).map_or(0, |client| self.routes.application(client.application).held_for(key));
+            self.registry.get(key).map_or(0, |client| self.routes.application(client.application()).held_for(key));
         let connection = &mut self.connections[slot];
         let held = u32::try_from(connection.held() + application).unwrap_or(u32::MAX);
         self.held = self.held - connection.counted as usize + held as usize;

@@ -22,6 +22,7 @@ use super::connection::Connection;
 use super::outgoing::{Outgoing, Source};
 use super::socket::Socket;
 use super::timers::Timers;
+use crate::app::api;
 use crate::app::gate::{Answer, Gate, Limit, Upgrade};
 use crate::app::outbox::{Outbox, Run};
 use crate::app::registry::{Address, Client, ClientKind, Registry};
@@ -107,6 +108,8 @@ pub struct Hub<S: Socket> {
     /// Nobody else is let in.
     pub(super) stopping: bool,
     pub(super) metrics: Metrics,
+    /// Says how long it is since 1970 began.
+    pub(super) wall_clock: fn() -> Duration,
     /// Says what the operating system knows of this process.
     pub(super) process: fn() -> Process,
 }
@@ -139,6 +142,7 @@ impl<S: Socket> Hub<S> {
             told_of_proxy: false,
             stopping: false,
             metrics: Metrics::default(),
+            wall_clock: || Duration::ZERO,
             process: Process::default,
         }
     }
@@ -367,7 +371,7 @@ impl<S: Socket> Hub<S> {
                 None => break,
                 Some(Event::Message(message)) => {
                     let Some(client) = self.registry.get(key) else { continue };
-                    let application = self.routes.application_mut(client.application);
+                    let application = self.routes.application_mut(client.application());
                     application.on_message(&mut Context::new(client, &self.registry, &mut self.outbox), message);
                     self.deliver(Some(message), now);
                     if self.outgoing.is_urgent() {
@@ -375,10 +379,11 @@ impl<S: Socket> Hub<S> {
                     }
                 }
                 Some(Event::Request(head)) => self.admit(slot, head, now),
-                Some(Event::Closed(_) | Event::Refused(_)) => {}
+                Some(Event::Body(_) | Event::Closed(_) | Event::Refused(_)) => {}
             }
             match event {
                 Some(Event::Message(Message { data: Cow::Owned(data), .. })) => give_spare(&mut self.spare, data),
+                Some(Event::Body(posted)) => self.call(slot, posted, now),
                 Some(Event::Closed(_) | Event::Refused(_)) => self.left(slot, event),
                 _ => {}
             }
@@ -405,14 +410,10 @@ impl<S: Socket> Hub<S> {
         let peer = self.connections[slot].address;
         let mut room = http::fields();
         let gate = Gate {
-            access: &self.config.access,
-            login: &self.config.session_login,
-            deflate: &self.config.deflate,
+            config: &self.config,
             listening: &self.listening,
             routes: &self.routes,
             clients: &self.registry,
-            max_clients: self.config.limits.max_clients,
-            max_per_ip: self.config.limits.max_per_ip,
             stopping: self.stopping,
         };
         let request = Request::parse(head, &mut room);
@@ -429,6 +430,8 @@ impl<S: Socket> Hub<S> {
         let answer = request.and_then(|request| gate.answer(&request, peer.ip()).map(|answer| (request, answer)));
         let start = self.outbox.arena.len();
         match answer {
+            Err(refusal) if api::is_call(path) => self.refuse_call(slot, path, refusal, now),
+            Ok((request, Answer::Call)) => self.take_call(slot, head, &request, now),
             Err(refusal) => {
                 warn!(address:% = peer, path = path; "refused, {refusal}");
                 self.metrics.refusals.add(refusal.status);
@@ -475,6 +478,7 @@ impl<S: Socket> Hub<S> {
             upgrade.resource,
             upgrade.kind,
             upgrade.ident,
+            u32::try_from((self.wall_clock)().as_secs()).unwrap_or(u32::MAX),
         );
         if let Some(user) = upgrade.user {
             client = client.with_user(user);
@@ -483,12 +487,12 @@ impl<S: Socket> Hub<S> {
         let user = client.user().map(|user| format!(", user {user:?}")).unwrap_or_default();
         info!(
             client:% = client.id, address:% = address, path = path;
-            "opened by a {}, ident {ident:?}, origin {origin:?}{user}", client.kind
+            "opened by a {}, ident {ident:?}, origin {origin:?}{user}", client.kind()
         );
         let key = client.key;
         self.registry.insert(client);
         let Some(client) = self.registry.get(key) else { return };
-        let application = self.routes.application_mut(client.application);
+        let application = self.routes.application_mut(client.application());
         application.on_open(&mut Context::new(client, &self.registry, &mut self.outbox));
         self.deliver(None, now);
     }

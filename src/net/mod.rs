@@ -13,6 +13,7 @@ pub mod server;
 pub mod socket;
 
 mod backlog;
+mod calls;
 mod certificates;
 mod connection;
 mod delivery;

@@ -129,8 +129,9 @@ impl Server {
         let registry = poll.registry().try_clone().map_err(StartError::Loop)?;
         let drain_timeout = config.limits.drain_timeout;
         let mut hub = Hub::new(config, listening, registry, ClientIds::new(random));
+        hub.wall_clock = wall_clock;
         hub.process = process::look;
-        hub.metrics.started = SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default();
+        hub.metrics.started = wall_clock();
         hub.metrics.certificate_expires = certificates.as_ref().map(Certificates::expires);
         Ok(Self {
             poll,
@@ -328,6 +329,11 @@ fn most_clients(asked: usize) -> usize {
         warn!("maxClients is lowered from {asked} to {most}: there are no descriptors for more");
     }
     if asked == 0 { most } else { asked.min(most) }
+}
+
+/// How long it is since 1970 began.
+fn wall_clock() -> Duration {
+    SystemTime::UNIX_EPOCH.elapsed().unwrap_or_default()
 }
 
 /// Fills `bytes` with the kernel's randomness.

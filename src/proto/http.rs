@@ -141,6 +141,20 @@ pub const fn fields<'a>() -> Fields<'a> {
     [const { MaybeUninit::uninit() }; MAX_FIELDS]
 }
 
+/// Where the body of a request ends (RFC 9112, section 6.3).
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Framing {
+    /// After so many bytes; zero: there is no body.
+    Length(u64),
+    /// Where its chunks say so.
+    Chunked,
+}
+
+impl Framing {
+    /// No body.
+    pub const NONE: Self = Self::Length(0);
+}
+
 /// A request head, read. It borrows from the bytes that came.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
@@ -150,6 +164,8 @@ pub struct Request<'a> {
     pub path: &'a str,
     /// HTTP/1.0 rather than HTTP/1.1.
     pub http_1_0: bool,
+    /// How its body is framed.
+    pub framing: Framing,
     fields: &'a [httparse::Header<'a>],
 }
 
@@ -172,9 +188,15 @@ impl<'a> Request<'a> {
         let (Some(method), Some(target), Some(version)) = (parsed.method, parsed.path, parsed.version) else {
             return Err(Refusal::new(400, "the request line is incomplete"));
         };
-        let request = Self { method, path: path_of(target)?, http_1_0: version == 0, fields: parsed.headers };
+        let fields = parsed.headers;
+        let mut request =
+            Self { method, path: path_of(target)?, http_1_0: version == 0, framing: Framing::NONE, fields };
         request.check_host()?;
-        request.check_body()?;
+        request.framing = request.read_framing()?;
+        // It would be taken for the next request by whoever does not look.
+        if matches!(method, "GET" | "HEAD") && request.framing != Framing::NONE {
+            return Err(Refusal::new(400, "a GET request with a body"));
+        }
         Ok(request)
     }
 
@@ -232,32 +254,46 @@ impl<'a> Request<'a> {
         }
     }
 
-    /// Bodies are for resources that this server does not have yet; how one would be framed is checked all the same,
-    /// since two readings of it are the stuff of request smuggling (RFC 9112, section 11.2).
-    fn check_body(&self) -> Result<(), Refusal> {
+    fn is_chunked(&self) -> bool {
+        self.list("transfer-encoding").all(|coding| coding.eq_ignore_ascii_case("chunked"))
+    }
+
+    /// Whether the client waits for `100` before it sends its body (RFC 9110, section 10.1.1).
+    ///
+    /// # Errors
+    ///
+    /// 417: it expects something else.
+    pub fn waits_for_continue(&self) -> Result<bool, Refusal> {
+        let mut expectations = self.list("expect").peekable();
+        let any = expectations.peek().is_some();
+        if expectations.any(|expectation| !expectation.eq_ignore_ascii_case("100-continue")) {
+            return Err(Refusal::new(417, "nothing but 100-continue can be expected here"));
+        }
+        Ok(any && !self.http_1_0 && self.framing != Framing::NONE)
+    }
+
+    /// How the body is framed: where there are two readings of it, neither is taken (RFC 9112, section 11.2).
+    fn read_framing(&self) -> Result<Framing, Refusal> {
         let codings = self.all("transfer-encoding").count();
         let mut lengths = self.list("content-length");
         match (codings, lengths.next()) {
-            (0, None) => Ok(()),
-            (0, Some(length)) => {
-                if !length.bytes().all(|byte| byte.is_ascii_digit()) || lengths.any(|other| other != length) {
-                    return Err(Refusal::new(400, "the Content-Length is not one number"));
-                }
-                if length.bytes().all(|byte| byte == b'0') { Ok(()) } else { self.refuse_body() }
+            (0, None) if self.all("content-length").next().is_none() => Ok(Framing::NONE),
+            (0, Some(length)) if is_number(length) && lengths.all(|other| other == length) => {
+                // What no 64 bits can hold is more than any limit.
+                Ok(Framing::Length(length.parse().unwrap_or(u64::MAX)))
             }
+            (0, _) => Err(Refusal::new(400, "the Content-Length is not one number")),
             (_, Some(_)) => Err(Refusal::new(400, "both Transfer-Encoding and Content-Length")),
-            (1, None) if self.list("transfer-encoding").eq(["chunked"]) => self.refuse_body(),
+            (1, None) if !self.http_1_0 && self.list("transfer-encoding").count() == 1 && self.is_chunked() => {
+                Ok(Framing::Chunked)
+            }
             _ => Err(Refusal::new(501, "a Transfer-Encoding that this server does not know")),
         }
     }
+}
 
-    fn refuse_body(&self) -> Result<(), Refusal> {
-        // A request by another method is refused for its method; it says more to whoever made it.
-        if matches!(self.method, "GET" | "HEAD") {
-            return Err(Refusal::new(400, "a GET request with a body"));
-        }
-        Ok(())
-    }
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// A field that may stand once stands several times.
@@ -354,7 +390,9 @@ pub const fn reason_phrase(status: u16) -> &'static str {
         404 => "Not Found",
         405 => "Method Not Allowed",
         408 => "Request Timeout",
+        413 => "Content Too Large",
         414 => "URI Too Long",
+        417 => "Expectation Failed",
         426 => "Upgrade Required",
         431 => "Request Header Fields Too Large",
         501 => "Not Implemented",

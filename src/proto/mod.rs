@@ -3,11 +3,13 @@
 //! The rules of this directory: no socket, no clock, no randomness, no application; nothing panics on what a peer
 //! sends, and nothing is reserved on a peer's word.
 
+pub mod body;
 pub mod cookie;
 pub mod deflate;
 pub mod frame;
 pub mod handshake;
 pub mod http;
+pub mod incoming;
 pub mod input;
 pub mod message;
 pub mod pacing;

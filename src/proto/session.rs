@@ -3,8 +3,10 @@
 //! ```text
 //!           request          accept            our Close           their Close, or a protocol error
 //!   Head ───────────▶ Asked ────────▶ Open ───────────▶ Closing ─────┐
-//!    ▲                  │               └─────────────────────────────┴──▶ Lingering ──▶ Over
-//!    └──────────────────┴─ answered ─────── refused, answered for good ──────▲
+//!    ▲                 │▲               └─────────────────────────────┴──▶ Lingering ──▶ Over
+//!    │       take_body ▼│ body                                               ▲
+//!    │                 Body                                                  │
+//!    └──────────────────┴─ answered ─────── refused, answered for good ──────┘
 //! ```
 //!
 //! It has no socket and no clock. **The contract of driving: after a read call [`Session::heard`] once, then
@@ -19,10 +21,12 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
+use super::body::BodyReader;
 use super::deflate::{Agreement, Codec, Deflate, Packing};
 use super::frame::{self, CloseCode, Opcode};
 use super::handshake::{self, Key};
-use super::http::{self, HeadScanner, Refusal};
+use super::http::{self, Framing, Refusal};
+use super::incoming::{Incoming, Posted};
 use super::input::Input;
 use super::message::Message;
 use super::pacing::Pacer;
@@ -70,8 +74,11 @@ pub struct Turn<'t> {
 #[derive(Debug)]
 pub enum Event<'a> {
     /// A request head, for [`http::Request::parse`]. Answer it with [`Session::accept`], [`Session::answered`] or
-    /// [`Session::refuse`].
+    /// [`Session::refuse`], or ask for its body with [`Session::take_body`].
     Request(Cow<'a, [u8]>),
+    /// The body that was asked for, with the head that it belongs to, or why it can't be taken. Answer it as a request; in
+    /// the latter case for good.
+    Body(Result<Box<Posted>, Refusal>),
     /// A complete message.
     Message(Message<'a>),
     /// The connection has left `Open`.
@@ -120,8 +127,10 @@ pub struct Terms {
 enum State {
     /// A request head is coming in, or none has begun.
     Head,
-    /// [`Event::Request`] was given out and not answered yet.
+    /// [`Event::Request`] or [`Event::Body`] was given out and not answered yet.
     Asked,
+    /// The body of a request is coming in.
+    Body,
     /// A WebSocket.
     Open,
     /// Our Close is sent, theirs is awaited; their messages are dropped.
@@ -150,8 +159,8 @@ pub struct Session {
 
 #[derive(Debug, Default)]
 struct Extra {
-    /// The beginning of a request head.
-    head: Option<(Vec<u8>, HeadScanner)>,
+    /// A request that is not whole. While there is one, there is nothing else in here.
+    request: Incoming,
     pacer: Option<Pacer>,
     deflate: Option<Deflate>,
     /// The second in which messages are being counted, and how many came.
@@ -203,7 +212,7 @@ impl Session {
 
     /// Bytes of memory that unfinished input and paced output hold.
     pub fn held(&self) -> usize {
-        self.head().map_or(0, |(head, _)| head.capacity()) + self.reader.held() + self.paced()
+        self.request_held() + self.reader.held() + self.paced()
     }
 
     /// Bytes of output that wait for a script to read.
@@ -230,6 +239,7 @@ impl Session {
         match self.state {
             State::Open | State::Closing => self.next_frame(input, turn),
             State::Head => self.next_head(input, turn),
+            State::Body => self.next_body(input),
             State::Asked | State::Lingering | State::Over => {
                 debug_assert!(self.state != State::Asked, "a request is answered before the next call");
                 input.clear();
@@ -246,9 +256,34 @@ impl Session {
         self.state = State::Open;
         self.browser = terms.browser;
         if terms.pacer.is_some() || deflate.is_some() {
-            self.extra = Some(Box::new(Extra { head: None, pacer: terms.pacer, deflate, rate: (0, 0) }));
+            self.extra = Some(Box::new(Extra { pacer: terms.pacer, deflate, ..Extra::default() }));
         }
         self.due = if terms.browser { turn.now.limit(turn.limits.ping_interval) } else { Moment::NEVER };
+    }
+
+    /// Goes on to read the body of a request, at most `limit` bytes of it, within [`Limits::message_time`]. `promise`: the
+    /// client waits to be told to send it.
+    ///
+    /// # Errors
+    ///
+    /// The body can't be taken: 413. The request is still to be answered.
+    pub fn take_body(
+        &mut self,
+        head: Vec<u8>,
+        framing: Framing,
+        limit: usize,
+        promise: bool,
+        turn: &mut Turn<'_>,
+    ) -> Result<(), Refusal> {
+        debug_assert!(self.state == State::Asked, "there is a request whose body to take");
+        let reader = BodyReader::new(framing, limit)?;
+        if promise {
+            turn.out.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n");
+        }
+        self.with_request(|request| request.begin_body(head, reader));
+        self.state = State::Body;
+        self.due = turn.now.limit(turn.limits.message_time);
+        Ok(())
     }
 
     /// The request was answered by a response that the caller has written. `last`: no further request is taken.
@@ -278,7 +313,7 @@ impl Session {
                 Some(End::ByUs(code, why))
             }
             // Nobody is waiting for an answer.
-            State::Head => {
+            State::Head | State::Body => {
                 self.state = State::Over;
                 None
             }
@@ -313,8 +348,8 @@ impl Session {
             return None;
         }
         match self.state {
-            State::Head if self.head().is_some() => {
-                let refusal = Refusal::new(408, "the request head took too long");
+            State::Head | State::Body if self.request_held() > 0 => {
+                let refusal = Refusal::new(408, "the request took too long");
                 self.refuse(refusal, turn);
                 Some(Event::Refused(refusal))
             }
@@ -329,7 +364,7 @@ impl Session {
                 None
             }
             // A silent connection, or one that had its time to end.
-            State::Head | State::Asked | State::Closing | State::Lingering | State::Over => {
+            State::Head | State::Asked | State::Body | State::Closing | State::Lingering | State::Over => {
                 self.state = State::Over;
                 None
             }
@@ -391,41 +426,27 @@ impl Session {
         if input.is_empty() {
             return None;
         }
-        let scanned = match self.extra.as_mut().and_then(|extra| extra.head.as_mut()) {
-            Some((head, scanner)) => {
-                let before = head.len();
-                head.extend_from_slice(input.peek());
-                let scanned = scanner.scan(head);
-                if let Ok(Some(end)) = scanned {
-                    input.take(end - before);
-                    head.truncate(end);
-                    let head = std::mem::take(head);
-                    self.extra = None;
-                    self.state = State::Asked;
-                    return Some(Event::Request(Cow::Owned(head)));
-                }
-                scanned
+        match self.with_request(|request| request.head(input)) {
+            Ok(head) => {
+                let head = head?;
+                self.state = State::Asked;
+                Some(Event::Request(head))
             }
-            None => {
-                let mut scanner = HeadScanner::default();
-                let scanned = scanner.scan(input.peek());
-                match scanned {
-                    Ok(Some(end)) => {
-                        self.state = State::Asked;
-                        return Some(Event::Request(Cow::Borrowed(input.take(end))));
-                    }
-                    Ok(None) => {
-                        self.extra.get_or_insert_default().head = Some((input.peek().to_vec(), scanner));
-                    }
-                    Err(_) => {}
-                }
-                scanned
+            Err(refusal) => {
+                input.clear();
+                self.refuse(refusal, turn);
+                Some(Event::Refused(refusal))
             }
-        };
-        input.clear();
-        let refusal = scanned.err()?;
-        self.refuse(refusal, turn);
-        Some(Event::Refused(refusal))
+        }
+    }
+
+    fn next_body<'a>(&mut self, input: &mut Input<'a>) -> Option<Event<'a>> {
+        let posted = self.with_request(|request| request.body(input)).transpose()?;
+        if posted.is_err() {
+            input.clear();
+        }
+        self.state = State::Asked;
+        Some(Event::Body(posted))
     }
 
     // --- Frames -----------------------------------------------------------------------------------------------------
@@ -504,8 +525,19 @@ impl Session {
     }
 
     /// The beginning of a request head, where one has begun.
-    fn head(&self) -> Option<&(Vec<u8>, HeadScanner)> {
-        self.extra.as_ref()?.head.as_ref()
+    /// Bytes that a request holds which is not whole; zero: none has begun.
+    fn request_held(&self) -> usize {
+        self.extra.as_ref().map_or(0, |extra| extra.request.held())
+    }
+
+    /// Reads on in a request. It needs a place of its own only where it is not whole afterwards.
+    fn with_request<T>(&mut self, read: impl FnOnce(&mut Incoming) -> T) -> T {
+        let mut request = self.extra.take().map(|extra| extra.request).unwrap_or_default();
+        let read = read(&mut request);
+        if !request.is_empty() {
+            self.extra = Some(Box::new(Extra { request, ..Extra::default() }));
+        }
+        read
     }
 
     fn pacer(&self) -> Option<&Pacer> {
@@ -525,7 +557,7 @@ impl Session {
     /// Gives back the memory of unfinished input.
     fn recycle(&mut self, turn: &mut Turn<'_>) {
         if let Some(extra) = &mut self.extra {
-            extra.head = None;
+            extra.request.clear();
         }
         self.reader.clear(turn);
     }

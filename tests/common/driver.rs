@@ -14,6 +14,7 @@ use websock::clock::Moment;
 use websock::proto::deflate::Codec;
 use websock::proto::handshake;
 use websock::proto::http::{self, Refusal, Request, Response};
+use websock::proto::incoming::Posted;
 use websock::proto::input::Input;
 use websock::proto::message::{Kind, Message};
 use websock::proto::pacing::Pacer;
@@ -25,6 +26,9 @@ use websock::proto::{CloseCode, frame};
 /// A good upgrade request, with the key of RFC 6455, section 1.3.
 pub(crate) const UPGRADE: &str = "GET /echo HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
      Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n";
+
+/// Longest body of a request.
+pub(crate) const MAX_BODY: usize = 20;
 
 /// A request for a page; [`Driver`] answers it with `page /page`.
 pub(crate) const PAGE: &str = "GET /page HTTP/1.1\r\nHost: localhost\r\n\r\n";
@@ -253,6 +257,7 @@ impl Driver {
             match event {
                 None => break,
                 Some(Event::Request(head)) => self.answer(&head),
+                Some(Event::Body(posted)) => self.answer_body(posted),
                 Some(Event::Message(message)) => self.take(message),
                 Some(event) => self.note(event),
             }
@@ -371,7 +376,31 @@ impl Driver {
         let mut room = http::fields();
         match Request::parse(head, &mut room) {
             Err(refusal) => self.session.refuse(refusal, &mut turn!(self)),
+            Ok(request) if request.method == "POST" => {
+                let waits = request.waits_for_continue().expect("a good Expect");
+                let mut turn = turn!(self);
+                let taken = self.session.take_body(head.to_vec(), request.framing, MAX_BODY, waits, &mut turn);
+                if let Err(refusal) = taken {
+                    self.session.refuse(refusal, &mut turn);
+                }
+            }
             Ok(request) => self.answer_request(&request),
+        }
+        self.note_output();
+    }
+
+    /// A request with a body is answered with that.
+    fn answer_body(&mut self, posted: Result<Box<Posted>, Refusal>) {
+        let mut turn = turn!(self);
+        match posted {
+            Err(refusal) => self.session.refuse(refusal, &mut turn),
+            Ok(posted) => {
+                assert!(posted.head.ends_with(b"\r\n\r\n") && posted.body.len() <= MAX_BODY);
+                let (content_type, body) = ("text/plain", &*posted.body);
+                Response { status: 200, fields: &[], content_type, body, head_only: false, close: false }
+                    .write(turn.out);
+                self.session.answered(false, &mut turn);
+            }
         }
         self.note_output();
     }
@@ -429,7 +458,7 @@ impl Driver {
         match event {
             Event::Closed(end) => self.note_end(Some(end)),
             Event::Refused(refusal) => self.steps.push(Step::Refused(refusal.status)),
-            Event::Request(_) | Event::Message(_) => panic!("{event:?} without input"),
+            Event::Request(_) | Event::Body(_) | Event::Message(_) => panic!("{event:?} without input"),
         }
     }
 

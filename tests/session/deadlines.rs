@@ -45,7 +45,7 @@ fn a_head_that_does_not_come_to_its_end_is_answered() {
     peer.pass(SECOND / 10 - MILLISECOND);
     peer.expect_nothing();
     peer.pass(MILLISECOND);
-    peer.expect([sent_response(408, "the request head took too long\n"), Step::Refused(408)]);
+    peer.expect([sent_response(408, "the request took too long\n"), Step::Refused(408)]);
     assert!(peer.session.is_silent() && !peer.is_over());
     assert_eq!(peer.session.held(), 0);
     peer.feed(UPGRADE);

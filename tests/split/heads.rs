@@ -25,6 +25,22 @@ fn page() -> [Step; 2] {
     [request("GET /page"), sent_response(200, "page /page")]
 }
 
+/// A request with a body.
+fn posted(field: &str, body: &str) -> String {
+    format!("POST /call HTTP/1.1\r\nHost: a\r\n{field}\r\n\r\n{body}")
+}
+
+/// Such a request that is answered.
+fn answered(body: &str) -> [Step; 2] {
+    [request("POST /call"), sent_response(200, body)]
+}
+
+/// A request whose body is refused, wherever that shows.
+fn refused_body(name: &str, field: &str, body: &str, status: u16, why: &str) -> Case {
+    let input = [&posted(field, body), UPGRADE].concat();
+    case(name, input, [request("POST /call"), sent_response(status, &format!("{why}\n"))], State::Silent)
+}
+
 /// A head that is refused once it is whole.
 fn refused(name: &str, head: &str, line: &str, status: u16, why: &str) -> Case {
     let input = [PAGE, head, UPGRADE].concat();
@@ -93,6 +109,42 @@ pub(super) fn good() -> Vec<Case> {
         Case { unfinished: true, ..case("a page and an empty line", [PAGE, "\r\n"].concat(), page(), State::Head) },
         case("nothing but a page", PAGE, page(), State::Head),
         case(
+            "bodies, counted, chunked and empty, and a page",
+            [
+                &posted("Content-Length: 5", "hello"),
+                &posted("Transfer-Encoding: Chunked", "3;x=y\r\nhel\r\n02\r\nlo\r\n0\r\nTrailer: x\r\n\r\n"),
+                &posted("Content-Length: 0", ""),
+                &posted("X: no body", ""),
+                &posted("Expect: 100-Continue\r\nContent-Length: 20", "01234567890123456789"),
+                PAGE,
+            ]
+            .concat(),
+            [answered("hello"), answered("hello"), answered(""), answered("")]
+                .concat()
+                .into_iter()
+                .chain([request("POST /call"), sent_response(100, ""), sent_response(200, "01234567890123456789")])
+                .chain(page()),
+            State::Head,
+        ),
+        Case {
+            unfinished: true,
+            ..case(
+                "all but the end of a body",
+                posted("Content-Length: 5", "hell"),
+                [request("POST /call")],
+                State::Head,
+            )
+        },
+        Case {
+            unfinished: true,
+            ..case(
+                "all but the end of the last chunk",
+                posted("Transfer-Encoding: chunked", "5\r\nhello\r\n0\r\n\r"),
+                [request("POST /call")],
+                State::Head,
+            )
+        },
+        case(
             "a head of the greatest size, and a page",
             [&sized(16_384), PAGE].concat(),
             [page(), page()].concat(),
@@ -133,6 +185,29 @@ pub(super) fn bad() -> Vec<Case> {
             "GET /a",
             400,
             "a GET request with a body",
+        ),
+        refused_body("a body over the limit", "Content-Length: 21", "0", 413, "the body is longer than maxMessage"),
+        refused_body(
+            "chunks over the limit",
+            "Transfer-Encoding: chunked",
+            "10\r\n0123456789abcdef\r\n5\r\n",
+            413,
+            "the body is longer than maxMessage",
+        ),
+        refused_body("a chunk of no size", "Transfer-Encoding: chunked", "x\r\n", 400, "a chunk without a size"),
+        refused_body(
+            "a chunk longer than its size",
+            "Transfer-Encoding: chunked",
+            "3\r\nhello\r\n",
+            400,
+            "a chunk longer than its size",
+        ),
+        refused_body(
+            "a chunk line that ends in LF",
+            "Transfer-Encoding: chunked",
+            "3\n",
+            400,
+            "a line of the chunked body does not end in CRLF",
         ),
         stopped("HTTP/2", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", 505, "this server speaks HTTP/1.1"),
         stopped("another protocol", "GET / HTPP/1.1\r\n", 400, "this is no HTTP request"),

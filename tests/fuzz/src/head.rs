@@ -18,7 +18,7 @@ use std::path::Path;
 use websock::app::gate::{Answer, Gate, Source, Upgrade};
 use websock::app::registry::{ClientKind, Registry};
 use websock::app::{Routes, handler_names};
-use websock::config::{Access, Config, Deflate, SessionLogin};
+use websock::config::{Access, Config};
 use websock::proto::handshake;
 use websock::proto::http::{self, HeadScanner, MAX_HEAD, Refusal, Request};
 
@@ -36,9 +36,7 @@ const PEERS: [IpAddr; 2] =
     [IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7))];
 
 struct Site {
-    access: Access,
-    login: SessionLogin,
-    deflate: Deflate,
+    config: Config,
     routes: Routes,
     clients: Registry,
 }
@@ -51,9 +49,7 @@ thread_local! {
             let (config, _) = made.expect("a good file");
             Site {
                 routes: Routes::new(&config),
-                access: config.access,
-                login: config.session_login,
-                deflate: config.deflate,
+                config,
                 clients: Registry::new(false, 0),
             }
         })
@@ -93,7 +89,8 @@ fn scan_in_pieces(data: &[u8], most: usize) -> Result<Option<usize>, Refusal> {
 }
 
 fn ask(site: &Site, request: &Request<'_>) {
-    let Site { access, login, deflate, routes, clients } = site;
+    let Site { config, routes, clients } = site;
+    let access = &config.access;
     assert!(request.path.starts_with('/') && !request.path.contains(['?', '#']), "path {:?}", request.path);
     assert!(!request.path.chars().any(char::is_control), "control character in the path {:?}", request.path);
     request.keeps_alive();
@@ -104,9 +101,7 @@ fn ask(site: &Site, request: &Request<'_>) {
         assert!(request.list("content-length").all(|length| length.bytes().all(|b| b == b'0')), "a body");
     }
     let listening = [PEERS[0]];
-    let (max_clients, max_per_ip, stopping) = (0, 0, false);
-    let gate =
-        Gate { access, login, deflate, listening: &listening, routes, clients, max_clients, max_per_ip, stopping };
+    let gate = Gate { config, listening: &listening, routes, clients, stopping: false };
     for peer in PEERS {
         let source = gate.source(request, peer);
         let allowed = source.known
@@ -120,6 +115,7 @@ fn ask(site: &Site, request: &Request<'_>) {
                     "a page to {source:?}"
                 );
             }
+            Ok(Answer::Call) => assert!(allowed && request.method == "POST", "a call from {source:?}"),
             Ok(Answer::Upgrade(upgrade)) => {
                 assert_eq!((request.method, request.http_1_0, upgrade.ip), ("GET", false, source.ip));
                 match upgrade.kind {

@@ -23,6 +23,7 @@ use websock::proto::deflate::Codec;
 use websock::proto::frame::{self, Header, Opcode, Sender};
 use websock::proto::handshake;
 use websock::proto::http::{self, MAX_HEAD, Refusal, Request};
+use websock::proto::incoming::Posted;
 use websock::proto::input::Input;
 use websock::proto::message::Assembly;
 use websock::proto::pacing::Pacer;
@@ -274,6 +275,7 @@ impl Driver {
                 before = input.len();
                 match event {
                     Event::Request(head) => self.reply(&head),
+                    Event::Body(posted) => self.reply_to_body(posted),
                     Event::Message(message) => {
                         assert!(self.session.is_open(), "a message while open");
                         assert!(message.data.len() <= MESSAGE, "a message of {} bytes", message.data.len());
@@ -293,6 +295,17 @@ impl Driver {
         assert!(head.len() <= MAX_HEAD && head.ends_with(b"\r\n\r\n"), "a head of {} bytes", head.len());
         let mut room = http::fields();
         let request = Request::parse(head, &mut room);
+        if let Ok(request) = request
+            && request.method == "POST"
+        {
+            let waits = request.waits_for_continue().unwrap_or(false);
+            let taken =
+                self.call(|session, turn| session.take_body(head.to_vec(), request.framing, MESSAGE, waits, turn));
+            if let Err(refusal) = taken {
+                self.refuse(refusal);
+            }
+            return;
+        }
         let key = request.and_then(|request| handshake::check(&request));
         let (browser, gap) = match (self.answer, key) {
             (Answer::Respond { last }, _) => {
@@ -300,8 +313,7 @@ impl Driver {
                 return;
             }
             (Answer::Refuse, _) | (_, Err(_)) => {
-                self.call(|session, turn| session.refuse(Refusal::new(400, "no"), turn));
-                self.last_word = true;
+                self.refuse(Refusal::new(400, "no"));
                 return;
             }
             (Answer::Browser, _) => (true, None),
@@ -316,6 +328,24 @@ impl Driver {
         assert!(self.session.is_open());
         self.accepted = true;
         self.pace = gap.map(|gap| (self.now.after(GREETING), gap));
+    }
+
+    fn refuse(&mut self, refusal: Refusal) {
+        self.call(|session, turn| session.refuse(refusal, turn));
+        self.last_word = true;
+    }
+
+    fn reply_to_body(&mut self, posted: Result<Box<Posted>, Refusal>) {
+        match posted {
+            Err(refusal) => {
+                assert!(matches!(refusal.status, 400 | 413), "{refusal}");
+                self.refuse(refusal);
+            }
+            Ok(posted) => {
+                assert!(posted.head.ends_with(b"\r\n\r\n") && posted.body.len() <= MESSAGE);
+                self.call(|session, turn| session.answered(false, turn));
+            }
+        }
     }
 
     /// Hands a frame to the session as the loop does: only while it is open.
@@ -460,6 +490,12 @@ trait Told {
 }
 
 impl Told for () {
+    fn end(&self) -> Option<&End> {
+        None
+    }
+}
+
+impl Told for Result<(), Refusal> {
     fn end(&self) -> Option<&End> {
         None
     }

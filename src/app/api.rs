@@ -1,0 +1,156 @@
+//! The control API: what backends that can't hold a socket open ask for over HTTP.
+//!
+//! `POST /api/SERVICE/ACTION`, a JSON object in, a JSON object out. A service is an application, by the name that
+//! `[resources]` calls it, and an action does what a message to that application does: it is the same code. Who may call
+//! is for the [gate](super::gate) to say, before the body is read.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::outbox::Outbox;
+use super::registry::Registry;
+use super::{Exchange, Routes};
+use crate::proto::http::{Refusal, Response};
+
+/// What all paths of the API begin with.
+const PREFIX: &str = "/api/";
+
+/// Longest part of a caller's own words in an answer, in characters.
+const MAX_QUOTED: usize = 60;
+
+/// Why something can't be done: a status with a sentence.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Failure {
+    /// The HTTP status.
+    pub status: u16,
+    /// One sentence for the person who made the call.
+    pub why: Cow<'static, str>,
+}
+
+impl Failure {
+    /// A failure with `status` and the sentence `why`.
+    pub fn new(status: u16, why: impl Into<Cow<'static, str>>) -> Self {
+        Self { status, why: why.into() }
+    }
+
+    /// The service has no such action.
+    pub fn no_action(action: &str) -> Self {
+        Self::new(404, format!("there is no action {:?} here", quoted(action)))
+    }
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        Self::new(refusal.status, refusal.why)
+    }
+}
+
+/// Reads the data of an action.
+///
+/// # Errors
+///
+/// 400 with what is missing or wrong, and where.
+pub fn read<'d, T: Deserialize<'d>>(data: &'d str) -> Result<T, Failure> {
+    serde_json::from_str(data).map_err(|error| Failure::new(400, format!("the data can't be used: {error}")))
+}
+
+/// Whether `path` is one of the API's.
+pub fn is_call(path: &str) -> bool {
+    path.starts_with(PREFIX) || path.len() + 1 == PREFIX.len() && PREFIX.starts_with(path)
+}
+
+/// Does what is asked for. The result is JSON.
+///
+/// # Errors
+///
+/// There is no such service or action, or it can't be done with these data.
+pub fn call(
+    routes: &mut Routes,
+    clients: &Registry,
+    outbox: &mut Outbox,
+    path: &str,
+    body: &[u8],
+) -> Result<String, Failure> {
+    let (service, action) = path.strip_prefix(PREFIX).and_then(|rest| rest.split_once('/')).unwrap_or((path, ""));
+    let Some(id) = routes.service(service) else {
+        return Err(Failure::new(404, format!("there is no service {:?} here", quoted(service))));
+    };
+    let data = std::str::from_utf8(body).map_err(|_| Failure::new(400, "the body is not UTF-8"))?;
+    let application = routes.application_mut(id);
+    let mut one = |action: &str, data: &str| {
+        if !data.trim_start_matches([' ', '\t', '\r', '\n']).starts_with('{') {
+            return Err(Failure::new(400, "the data must be a JSON object"));
+        }
+        application.on_call(&mut Exchange::new(id, clients, outbox), action, data)
+    };
+    match action {
+        "batch" => batch(data, one),
+        // Some actions need no data, and some clients send no body where there is nothing in it.
+        _ if data.is_empty() => one(action, "{}"),
+        _ => one(action, data),
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Item<'a> {
+    #[serde(borrow)]
+    action: Cow<'a, str>,
+    #[serde(borrow)]
+    data: Option<&'a RawValue>,
+}
+
+/// Does several actions in their order; one that fails does not stop the others.
+fn batch(data: &str, mut one: impl FnMut(&str, &str) -> Result<String, Failure>) -> Result<String, Failure> {
+    let items: Vec<Item<'_>> = read(data)?;
+    let mut results = "[".to_owned();
+    for item in &items {
+        if results.len() > 1 {
+            results.push(',');
+        }
+        let result = match &*item.action {
+            "batch" => Err(Failure::new(400, "a batch in a batch")),
+            action => one(action, item.data.map_or("{}", RawValue::get)),
+        };
+        push_outcome(&mut results, &result, "");
+    }
+    results.push(']');
+    Ok(results)
+}
+
+/// Appends `{"status":…}` with the result or the error in it; `more` stands between, and ends in a comma if it is there.
+fn push_outcome(out: &mut String, outcome: &Result<String, Failure>, more: &str) {
+    let written = match outcome {
+        Ok(result) => write!(out, r#"{{"status":"OK",{more}"result":{result}}}"#),
+        Err(failure) => write!(out, r#"{{"status":"ERROR",{more}"error":{}}}"#, json_string(&failure.why)),
+    };
+    debug_assert!(written.is_ok(), "a String takes everything");
+}
+
+/// Appends the answer to a call. `time`: now, in seconds since 1970. `close`: the connection ends here.
+pub fn answer(out: &mut Vec<u8>, outcome: &Result<String, Failure>, time: f64, close: bool) {
+    let mut body = String::new();
+    push_outcome(&mut body, outcome, &format!(r#""time":{time:.6},"#));
+    body.push('\n');
+    let status = outcome.as_ref().map_or_else(|failure| failure.status, |_| 200);
+    let fields: &[&str] = match status {
+        401 => &["WWW-Authenticate: Bearer", "Cache-Control: no-store"],
+        405 => &["Allow: POST", "Cache-Control: no-store"],
+        _ => &["Cache-Control: no-store"],
+    };
+    Response { status, fields, content_type: "application/json", body: body.as_bytes(), head_only: false, close }
+        .write(out);
+}
+
+/// `text` as a JSON string.
+pub fn json_string(text: &str) -> String {
+    serde_json::to_string(text).unwrap_or_default()
+}
+
+/// As much of a caller's words as an answer repeats.
+fn quoted(text: &str) -> &str {
+    text.char_indices().nth(MAX_QUOTED).map_or(text, |(end, _)| &text[..end])
+}
