@@ -27,9 +27,6 @@ final class Client
     /** Says to the server that this client parses streams, and need not be fed one frame at a time. */
     private const PROTOCOL = 'websock.v1';
 
-    /** Nesting that json_encode() and json_decode() go along with. */
-    private const DEPTH = 512;
-
     private readonly array $headers;
     private ?Connection $connection = null;
     private ?string $connectionUuid = null;
@@ -249,7 +246,7 @@ final class Client
         $this->delivered = null;
 
         return $this->attempt(false, function (Deadline $deadline) use ($packet, $result): mixed {
-            $json = self::encode($packet);
+            $json = Json::encode($packet);
             $this->connect($deadline);
             $this->connection->sendText($json, $deadline->remaining());
             $next = $this->await('next', $deadline);
@@ -389,7 +386,7 @@ final class Client
         if ($message === null) {
             return null;
         }
-        $packet = $message->binary ? null : json_decode($message->data, true, self::DEPTH);
+        $packet = $message->binary ? null : Json::decode($message->data);
         if (!is_array($packet) || !is_string($packet['opcode'] ?? null)) {
             throw new ProtocolException("{$this->url}: this is no relay, it sent something else than a packet");
         }
@@ -406,17 +403,6 @@ final class Client
     {
         if (!in_array($packet['opcode'], ['ready', 'next'], true)) {
             $this->packets->enqueue($packet);
-        }
-    }
-
-    /** @throws MessageException for what is no JSON, and for what an object's own jsonSerialize() throws */
-    private static function encode(array $packet): string
-    {
-        $flags = JSON_UNESCAPED_SLASHES | JSON_UNESCAPED_UNICODE | JSON_THROW_ON_ERROR;
-        try {
-            return json_encode($packet, $flags, self::DEPTH);
-        } catch (\Throwable $problem) {
-            throw new MessageException("the message can't be sent as JSON: {$problem->getMessage()}", previous: $problem);
         }
     }
 }

@@ -14,20 +14,14 @@ final class Handshake
 {
     private const GUID = '258EAFA5-E914-47DA-95CA-C5AB0DC85B11';
 
-    /** A response head beyond this, in bytes, is no answer to a handshake. */
-    private const LONGEST_HEAD = 16384;
-
-    /** Of a refusal's body no more than this, in bytes, is waited for, and of its text no more is repeated. */
+    /** Of a refusal's body no more than this, in bytes, is waited for. */
     private const LONGEST_BODY = 4096;
-    private const LONGEST_REASON = 300;
 
     private readonly string $key;
     private string $received = '';
 
-    /** Status and reason phrase, "403 Forbidden"; null until the head is complete. */
-    private ?string $status = null;
-    /** @var array<string, list<string>> field values by lower-case name */
-    private array $fields = [];
+    /** Null until it is complete. */
+    private ?ResponseHead $head = null;
 
     /**
      * @param array<string, string> $headers   fields of the request besides those of the handshake itself
@@ -78,10 +72,11 @@ final class Handshake
     public function feed(string $bytes): bool
     {
         $this->received .= $bytes;
-        if ($this->status === null && !$this->readHead()) {
+        $this->head ??= ResponseHead::take($this->received);
+        if ($this->head === null) {
             return false;
         }
-        if (!str_starts_with($this->status, '101')) {
+        if ($this->head->code() !== 101) {
             if ($this->bodyIsComplete()) {
                 throw $this->refusal();
             }
@@ -96,16 +91,13 @@ final class Handshake
     /** The refusal as far as it came, for when the rest of its body never does; null: nothing to tell yet. */
     public function refusal(): ?RefusedException
     {
-        if ($this->status === null) {
+        if ($this->head === null) {
             return null;
         }
-        $location = $this->field('location');
-        $detail = $location !== null ? "see {$location}" : $this->bodyText();
+        // A chunked body is left out: its text is between sizes, and only gateways answer like that.
+        $chunked = $this->head->field('transfer-encoding') !== null;
 
-        return new RefusedException(
-            self::oneLine($this->status . ($detail === '' ? '' : ": {$detail}")),
-            (int) $this->status,
-        );
+        return new RefusedException($this->head->refusal($chunked ? '' : $this->received), $this->head->code());
     }
 
     /** What came behind the head: the first frames, where the server was quick. */
@@ -117,43 +109,18 @@ final class Handshake
     /** The subprotocol that the server chose, null when it chose none. */
     public function protocol(): ?string
     {
-        return $this->field('sec-websocket-protocol');
-    }
-
-    private function readHead(): bool
-    {
-        $end = strpos($this->received, "\r\n\r\n");
-        if (($end === false ? strlen($this->received) : $end) > self::LONGEST_HEAD) {
-            throw new ProtocolException('answer to the handshake with an endless head');
-        }
-        if ($end === false) {
-            return false;
-        }
-        $lines = explode("\r\n", substr($this->received, 0, $end));
-        $this->received = substr($this->received, $end + 4);
-        if (preg_match('~^HTTP/1\.[01] (\d{3}(?: .*)?)$~', array_shift($lines), $match) !== 1) {
-            throw new ProtocolException('the answer to the handshake is not HTTP');
-        }
-        foreach ($lines as $line) {
-            if (preg_match('~^([^\s:]+):[ \t]*(.*?)[ \t]*$~', $line, $field) !== 1) {
-                throw new ProtocolException('the answer to the handshake has a malformed field');
-            }
-            $this->fields[strtolower($field[1])][] = $field[2];
-        }
-        $this->status = rtrim($match[1]);
-
-        return true;
+        return $this->head?->field('sec-websocket-protocol');
     }
 
     private function checkUpgrade(): void
     {
         $accept = base64_encode(sha1($this->key . self::GUID, true));
-        $chosen = $this->fields['sec-websocket-protocol'] ?? [];
+        $chosen = $this->head->values('sec-websocket-protocol');
         $problem = match (true) {
-            strtolower($this->field('upgrade') ?? '') !== 'websocket' => 'Upgrade: websocket is missing',
-            !in_array('upgrade', $this->tokens('connection'), true) => 'Connection: Upgrade is missing',
-            ($this->fields['sec-websocket-accept'] ?? []) !== [$accept] => 'Sec-WebSocket-Accept does not match the key',
-            isset($this->fields['sec-websocket-extensions']) => 'an extension that was not offered',
+            strtolower($this->head->field('upgrade') ?? '') !== 'websocket' => 'Upgrade: websocket is missing',
+            !in_array('upgrade', $this->head->tokens('connection'), true) => 'Connection: Upgrade is missing',
+            $this->head->values('sec-websocket-accept') !== [$accept] => 'Sec-WebSocket-Accept does not match the key',
+            $this->head->field('sec-websocket-extensions') !== null => 'an extension that was not offered',
             $chosen !== [] && (count($chosen) > 1 || !in_array($chosen[0], $this->protocols, true))
                 => 'a subprotocol that was not offered',
             default => null,
@@ -165,43 +132,10 @@ final class Handshake
 
     private function bodyIsComplete(): bool
     {
-        $announced = $this->field('content-length');
+        $announced = $this->head->field('content-length');
         $length = $announced !== null && ctype_digit($announced) ? (int) $announced : self::LONGEST_BODY;
 
         return strlen($this->received) >= min($length, self::LONGEST_BODY);
-    }
-
-    /** The body in one line. A chunked one is left out: its text is between sizes, and only gateways answer like that. */
-    private function bodyText(): string
-    {
-        if (isset($this->fields['transfer-encoding'])) {
-            return '';
-        }
-        $html = str_starts_with(strtolower($this->field('content-type') ?? ''), 'text/html');
-
-        return trim($html ? strip_tags($this->received) : $this->received);
-    }
-
-    private function field(string $name): ?string
-    {
-        return $this->fields[$name][0] ?? null;
-    }
-
-    /** @return list<string> the comma-separated values of a field, in lower case */
-    private function tokens(string $name): array
-    {
-        return array_map(trim(...), explode(',', strtolower(implode(',', $this->fields[$name] ?? []))));
-    }
-
-    /** A server's own words, made fit for a log line. */
-    private static function oneLine(string $text): string
-    {
-        if (!Message::isUtf8($text)) {
-            $text = preg_replace('/[\x80-\xFF]+/', '?', $text);
-        }
-        $text = preg_replace('/[\s\x00-\x1F\x7F]+/', ' ', $text);
-
-        return preg_match('/^.{' . self::LONGEST_REASON . '}/u', $text, $match) === 1 ? $match[0] . '...' : $text;
     }
 
     private static function checkField(mixed $name, mixed $value): void

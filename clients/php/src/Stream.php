@@ -57,7 +57,7 @@ final class Stream
         $context = stream_context_create(['socket' => ['tcp_nodelay' => true], 'ssl' => $tls]);
         $limit = $deadline->remaining() ?? (float) ini_get('default_socket_timeout');
         $problem = '';
-        $socket = self::quietly(
+        $socket = Warnings::caught(
             static function () use ($address, $limit, $context, &$problem) {
                 return stream_socket_client(
                     $address->endpoint(),
@@ -92,7 +92,7 @@ final class Stream
         if ($this->socket === null) {
             return null;
         }
-        $bytes = self::quietly(fn () => fread($this->socket, self::READ_SIZE));
+        $bytes = Warnings::caught(fn () => fread($this->socket, self::READ_SIZE));
         if (is_string($bytes) && $bytes !== '') {
             return $bytes;
         }
@@ -113,7 +113,7 @@ final class Stream
             if ($this->piece === '') {
                 $this->piece = substr($this->output, $this->written, self::WRITE_SIZE);
             }
-            $count = $this->socket === null ? false : self::quietly(fn () => fwrite($this->socket, $this->piece));
+            $count = $this->socket === null ? false : Warnings::caught(fn () => fwrite($this->socket, $this->piece));
             if ($count === false || ($count === 0 && $this->atEnd())) {
                 return false;
             }
@@ -143,7 +143,7 @@ final class Stream
         $except = null;
         $seconds = $remaining === null ? null : (int) $remaining;
         $micros = $remaining === null ? null : (int) (1.0e6 * ($remaining - $seconds));
-        $ready = self::quietly(
+        $ready = Warnings::caught(
             static function () use (&$read, &$write, &$except, $seconds, $micros) {
                 return stream_select($read, $write, $except, $seconds, $micros);
             },
@@ -164,9 +164,9 @@ final class Stream
     {
         if ($this->socket !== null) {
             if (!$this->tls) {
-                self::quietly(fn () => stream_socket_shutdown($this->socket, STREAM_SHUT_WR));
+                Warnings::caught(fn () => stream_socket_shutdown($this->socket, STREAM_SHUT_WR));
             }
-            self::quietly(fn () => fclose($this->socket));
+            Warnings::caught(fn () => fclose($this->socket));
             $this->socket = null;
         }
     }
@@ -174,7 +174,7 @@ final class Stream
     private function startTls(Address $address, Deadline $deadline): void
     {
         do {
-            $done = self::quietly(
+            $done = Warnings::caught(
                 fn () => stream_socket_enable_crypto($this->socket, true, self::TLS),
                 $warning,
             );
@@ -195,25 +195,5 @@ final class Stream
     private function atEnd(): bool
     {
         return stream_get_meta_data($this->socket)['eof'];
-    }
-
-    /**
-     * Makes one call with PHP's warnings caught. An `@` would not do: error handlers of applications are called all
-     * the same, and many make an exception of what they get.
-     */
-    private static function quietly(callable $call, ?string &$warning = null): mixed
-    {
-        $warning = null;
-        set_error_handler(static function (int $level, string $text) use (&$warning): bool {
-            $text = preg_replace(['/^\w+\(\): /', '/\s+/'], ['', ' '], $text);
-            $warning = $warning === null ? $text : "{$warning}; {$text}";
-
-            return true;
-        });
-        try {
-            return $call();
-        } finally {
-            restore_error_handler();
-        }
     }
 }
