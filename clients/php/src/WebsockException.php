@@ -12,7 +12,7 @@ namespace Websock;
  *      ├ RefusedException    a server answered, and said no
  *      ├ TimeoutException    the time given was over first
  *      ├ ClosedException     the connection ended; code and reason as the peer gave them
- *      ├ ProtocolException   the peer does not speak RFC 6455, or not the relay's protocol
+ *      ├ ProtocolException   the peer does not speak RFC 6455 or HTTP, or is another kind of server
  *      └ MessageException    this one message can't be sent; the connection is as good as before
  *
  * Arguments that can't be used (a malformed address, a line break in a header field) are \InvalidArgumentException.
