@@ -7,6 +7,7 @@ namespace Websock\Tests;
 use Websock\Client;
 use Websock\ConnectException;
 use Websock\Connection;
+use Websock\Rest2WebSocket;
 use Websock\Tests\Fake\FakeServerTestCase;
 use Websock\TimeoutException;
 
@@ -57,6 +58,21 @@ final class TlsTest extends FakeServerTestCase
         self::assertSame((string) (8 << 20), $server->line());
         for ($i = 0; $i < 128; $i++) {
             self::assertSame(chr($i), $connection->receive(5.0)->data[0]);
+        }
+    }
+
+    public function testCallsOfTheControlApi(): void
+    {
+        $server = $this->play('api', self::$certificate);
+        $config = ['address' => $server->url('', 'wss')];
+        $strict = new Rest2WebSocket($config, budget: 5.0);
+        self::assertMatchesRegularExpression('/certificate/i', $strict->call('relay', 'clients')['error']);
+        $api = new Rest2WebSocket($config, budget: 5.0, caFile: self::$certificate);
+        foreach ([1, 2, 3] as $number) {
+            // More than a TLS record, and less than the pipe holds that the fake server notes it in.
+            $response = $api->call('relay', 'broadcast', ['message' => str_repeat('x', 40_000)]);
+            self::assertSame($number, $response['result'] ?? $response, 'on one connection');
+            self::assertSame(40_014, strlen($server->packet()['body']));
         }
     }
 

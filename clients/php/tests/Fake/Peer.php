@@ -51,6 +51,20 @@ final class Peer
         return $request;
     }
 
+    /** @return array<string, string> a call of the control API: its fields as request() has them, and its `body` */
+    public function call(): array
+    {
+        $request = $this->request();
+
+        return $request + ['body' => $this->bytes((int) $request['content-length'])];
+    }
+
+    /** Answers a call. */
+    public function answer(string $body, string $status = '200 OK', string $fields = ''): void
+    {
+        $this->write("HTTP/1.1 {$status}\r\nContent-Length: " . strlen($body) . "\r\n{$fields}\r\n{$body}");
+    }
+
     public function write(string $bytes): void
     {
         for ($done = 0; $done < strlen($bytes); $done += $count) {

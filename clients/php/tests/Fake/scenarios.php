@@ -201,4 +201,4 @@ return [
             }
         }
     },
-];
+] + require __DIR__ . '/api-scenarios.php';
