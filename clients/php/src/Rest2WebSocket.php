@@ -26,12 +26,6 @@ namespace Websock;
  */
 final class Rest2WebSocket
 {
-    /**
-     * Seconds without a call after which the connection is not used again. The server ends one at handshakeTimeout,
-     * ten seconds unless set; a request that crosses with that end would be one of which nobody knows.
-     */
-    private const IDLE = 5.0;
-
     private readonly Settings $settings;
     private ?Stream $stream = null;
     private Deadline $reusableUntil;
@@ -55,6 +49,10 @@ final class Rest2WebSocket
      * @param bool         $throw           whether failures are thrown, as WebsockExceptions
      * @param ?string      $caFile          for wss://: PEM file of the authorities to trust instead of the system's
      * @param bool         $allowSelfSigned accepts a certificate that vouches for itself, in the right name
+     * @param float        $keep            seconds after a call in which the connection is used for the next; 0: not at
+     *                                      all. Less than the server's handshakeTimeout (10 unless set), at which it
+     *                                      ends one without calls: of a call that crosses with that end nobody knows
+     *                                      whether it was done
      * @param int          $maxAnswer       bytes that the body of an answer may have
      * @throws \InvalidArgumentException for what can't be used, a file that can't be read among it, whatever `throw` is
      */
@@ -65,13 +63,14 @@ final class Rest2WebSocket
         private readonly bool $throw = false,
         private readonly ?string $caFile = null,
         private readonly bool $allowSelfSigned = false,
+        private readonly float $keep = 5.0,
         private readonly int $maxAnswer = Connection::MAX_MESSAGE,
     ) {
         if (!($budget > 0.0)) {
             throw new \InvalidArgumentException("budget is {$budget}, expected seconds above 0");
         }
-        if (!($coolDown >= 0.0)) {
-            throw new \InvalidArgumentException('coolDown is seconds, 0 or more');
+        if (!($coolDown >= 0.0) || !($keep >= 0.0)) {
+            throw new \InvalidArgumentException('coolDown and keep are seconds, 0 or more');
         }
         $this->settings = Settings::of($config);
         $this->coolUntil = Deadline::in(0.0);
@@ -251,7 +250,7 @@ final class Rest2WebSocket
         if ($ended || $this->stream->hasOutput() || !$response->keepsAlive()) {
             $this->close();
         } else {
-            $this->reusableUntil = Deadline::in(self::IDLE);
+            $this->reusableUntil = Deadline::in($this->keep);
         }
     }
 

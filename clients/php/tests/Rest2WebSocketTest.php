@@ -191,6 +191,26 @@ final class Rest2WebSocketTest extends FakeServerTestCase
         }
     }
 
+    public function testAnAnswerThatComesTooLateIsNotThatToTheNextCall(): void
+    {
+        $server = $this->play('api: answers the second too late');
+        $api = self::api($server, budget: self::BUDGET, coolDown: 0.0);
+        self::assertSame(self::DONE, $api->call('relay', 'clients'));
+        self::assertError('no answer within the time given', true, $api->call('relay', 'clients'));
+        self::assertSame(self::DONE, $api->call('relay', 'clients'));
+    }
+
+    public function testAConnectionIsKeptForItsTime(): void
+    {
+        $server = $this->play('api');
+        foreach ([[0.0, 1], [self::AMPLE, 2]] as [$keep, $result]) {
+            $api = self::api($server, keep: $keep);
+            $api->call('relay', 'clients');
+            self::assertSame($result, $api->call('relay', 'clients')['result'], "kept for {$keep} s");
+            $api->close();
+        }
+    }
+
     // What costs no more than its budget
 
     public function testNobodyListens(): void
@@ -249,6 +269,7 @@ final class Rest2WebSocketTest extends FakeServerTestCase
             ['api: too large without a length', ProtocolException::class, 'more than 1000 bytes'],
             ['api: a page', ProtocolException::class, 'no control API'],
             ['api: other json', ProtocolException::class, 'no control API'],
+            ['api: accepted', ProtocolException::class, 'no control API'],
             ['api: no content', ProtocolException::class, 'no control API'],
         ];
     }
@@ -316,6 +337,17 @@ final class Rest2WebSocketTest extends FakeServerTestCase
         self::assertSame(413, $api->httpStatus());
     }
 
+    public function testARequestThatDidNotLeaveWholeIsNotFollowedByAnother(): void
+    {
+        $server = $this->play('api: too large a call, and the connection stays');
+        $api = self::api($server);
+        foreach ([1, 2] as $number) {
+            $response = $api->call('relay', 'broadcast', ['message' => str_repeat('x', 32 << 20)]);
+            self::assertSame('too large', $response['error'], "call {$number}");
+            self::assertSame('refused', $server->line());
+        }
+    }
+
     // What is thrown, and what is not sent
 
     public function testWhatIsNoJsonIsNotSent(): void
@@ -342,7 +374,7 @@ final class Rest2WebSocketTest extends FakeServerTestCase
 
     public function testArgumentsThatCanNotBeUsedAlwaysThrow(): void
     {
-        foreach ([['budget' => 0.0], ['budget' => NAN], ['coolDown' => -1.0], ['config' => '/no/such.ini']] as $bad) {
+        foreach ([['budget' => 0.0], ['budget' => NAN], ['coolDown' => -1.0], ['keep' => NAN], ['config' => '/no/such.ini']] as $bad) {
             try {
                 new Rest2WebSocket(...$bad + ['config' => ['address' => 'localhost']]);
                 self::fail('taken');

@@ -64,6 +64,14 @@ return [
         $peer->note('the head of another');
     },
     'api: dies of it' => static fn (Peer $peer) => $peer->call(),
+    'api: answers the second too late' => static function (Peer $peer) use ($ok): void {
+        $peer->call();
+        $peer->answer($ok);
+        $peer->call();
+        $peer->call();
+        $peer->answer('{"status":"OK","time":1,"result":"of before"}');
+        $peer->hang();
+    },
     'api: answers a call of before' => static function (Peer $peer) use ($ok): void {
         $peer->call();
         $peer->answer($ok);
@@ -133,10 +141,18 @@ return [
         fgets(STDIN);
     },
 
+    'api: too large a call, and the connection stays' => static function (Peer $peer): void {
+        $peer->request();
+        $peer->answer('{"status":"ERROR","time":1,"error":"too large"}', '413 Content Too Large');
+        $peer->note('refused');
+        $peer->hang();
+    },
+
     // Answers of something else
 
     'api: a page' => $bytes("HTTP/1.1 200 OK\r\n\r\n<h1>Welcome</h1>"),
     'api: other json' => $bytes("HTTP/1.1 200 OK\r\n\r\n{\"status\":\"OK\",\"result\":1}"),
+    'api: accepted' => $bytes("HTTP/1.1 202 Accepted\r\n\r\n{$ok}"),
     'api: no content' => $bytes("HTTP/1.1 204 No Content\r\n\r\n"),
     'api: websocket' => $bytes("HTTP/1.1 101 Switching Protocols\r\n\r\n"),
 ];
