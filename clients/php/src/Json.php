@@ -21,7 +21,7 @@ final class Json
         try {
             return json_encode($value, $flags, self::DEPTH);
         } catch (\Throwable $problem) {
-            throw new MessageException("this can't be sent as JSON: {$problem->getMessage()}", previous: $problem);
+            throw new MessageException("the message can't be sent as JSON: {$problem->getMessage()}", previous: $problem);
         }
     }
 
