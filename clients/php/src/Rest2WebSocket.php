@@ -239,10 +239,20 @@ final class Rest2WebSocket
                     ? ': the connection ended before the answer; the call may have been done'
                     : ': the connection was lost while sending; nothing was done'));
             }
-        } while (!$deadline->passed() && ($bytes !== '' || $this->stream->wait(true, $deadline)));
+        } while (!$deadline->passed() && ($bytes !== '' || $this->wait($deadline)));
         throw new TimeoutException($url . ($this->sent
             ? ': no answer within the time given; the call may have been done'
             : ': the request could not be sent within the time given; nothing was done'));
+    }
+
+    /** Where PHP can't wait (with more than 1024 files open, say), what was sent may have been done all the same. */
+    private function wait(Deadline $deadline): bool
+    {
+        try {
+            return $this->stream->wait(true, $deadline);
+        } catch (ConnectException $problem) {
+            throw new ClosedException($problem->getMessage());
+        }
     }
 
     private function settle(Response $response, bool $ended): void

@@ -47,7 +47,7 @@ final class Settings
         $text = self::read($path);
         $sections = ['' => []];
         $section = '';
-        foreach (preg_split('/\R/', str_starts_with($text, "\xEF\xBB\xBF") ? substr($text, 3) : $text) as $line) {
+        foreach (preg_split('/\r\n|\n|\r/', str_starts_with($text, "\xEF\xBB\xBF") ? substr($text, 3) : $text) as $line) {
             if (preg_match('/^\s*\[([^\[\]]*)\]\s*(?:[#;].*)?$/D', $line, $match) === 1) {
                 $section = trim($match[1]);
             } elseif (preg_match('/^\s*([^#;\s=][^#;=]*?)\s*=(.*)$/D', $line, $match) === 1) {

@@ -43,6 +43,8 @@ final class SettingsTest extends TestCase
             ["\xEF\xBB\xBFadress = 'tcp://push.example' ; the original's word", 'ws://push.example', null],
             ["[websocketserver]\r\naddress = \"ssl://a.example:1\" # x\r\n[develop]\r\naddress = no\r\n", 'wss://a.example:1', null],
             ["#address = a\n;address = b\n  address  =  c:1  \n", 'ws://c:1', null],
+            // A byte that some take for the end of a line.
+            ["# \u{C5}address = a\n[api]\nkeys = b", 'ws://localhost:8096', 'b'],
             ["[zmq]\nkeys = x\naddress = y\n[api] ; here\nkeys = \"one\", two", 'ws://localhost:8096', 'one'],
             ["[api]\nkeys = ,a#b;c # d", 'ws://localhost:8096', 'a#b;c'],
             ["[api]\nkeys = # none", 'ws://localhost:8096', null],
