@@ -105,10 +105,13 @@ final class Settings
      */
     private static function made(array $addresses, #[\SensitiveParameter] array $keys, string $where): self
     {
-        if ($addresses === []) {
-            throw new \InvalidArgumentException("{$where}: no address, expected one like " . self::DEFAULT_ADDRESS);
+        // Address knows no Unix sockets.
+        $usable = array_filter($addresses, static fn (string $address) => preg_match('/^unix:/i', $address) !== 1);
+        if ($usable === []) {
+            $found = $addresses === [] ? 'no address' : 'no address but Unix sockets';
+            throw new \InvalidArgumentException("{$where}: {$found}, expected one like " . self::DEFAULT_ADDRESS);
         }
-        $parsed = array_map(self::address(...), $addresses);
+        $parsed = array_map(self::address(...), array_values($usable));
         $plain = array_values(array_filter($parsed, static fn (Address $address) => !$address->tls));
         $key = $keys[0] ?? null;
         if ($key !== null && preg_match('/^[\x21-\x7e]+$/D', $key) !== 1) {

@@ -201,6 +201,26 @@ final class ApiTest extends TestCase
         }
     }
 
+    /** @requires extension openssl */
+    public function testTls(): void
+    {
+        $key = openssl_pkey_new(['private_key_type' => OPENSSL_KEYTYPE_EC, 'curve_name' => 'prime256v1']);
+        $request = openssl_csr_new(['commonName' => 'localhost'], $key);
+        $pem = "{$this->folder}/pem";
+        openssl_x509_export_to_file(openssl_csr_sign($request, null, $key, 1, ['digest_alg' => 'sha256']), $pem);
+        openssl_pkey_export_to_file($key, "{$this->folder}/key");
+        $this->start(flat: "certFile = {$pem}\npkFile = {$this->folder}/key\n", scheme: 'wss');
+        $address = ['address' => str_replace('127.0.0.1', 'localhost', $this->url)];
+        $api = new Rest2WebSocket($address, budget: self::AMPLE, caFile: $pem);
+        foreach ([1, 2] as $_) {
+            self::assertSame([], self::result($api->call('relay', 'clients')));
+            $large = ['message' => str_repeat('x', 2_000_000)];
+            self::assertSame(0, self::result($api->call('relay', 'broadcast', $large)));
+        }
+        $api = new Rest2WebSocket($address, budget: self::AMPLE);
+        self::assertStringContainsString('certificate', $api->call('relay', 'clients')['error']);
+    }
+
     public function testAServerThatEndedItsConnectionAndOneThatIsGone(): void
     {
         $api = $this->start("[limits]\nhandshakeTimeout = 1\n");
@@ -220,12 +240,18 @@ final class ApiTest extends TestCase
     /**
      * Starts the server, and makes a client from its very INI file; only the port is filled in.
      *
+     * @param string                $more        sections behind [resources]
      * @param array<string, string> $environment
+     * @param string                $flat        keys before it
      */
-    private function start(string $more = '', array $environment = []): Rest2WebSocket
-    {
+    private function start(
+        string $more = '',
+        array $environment = [],
+        string $flat = '',
+        string $scheme = 'ws',
+    ): Rest2WebSocket {
         $ini = "{$this->folder}/websock.ini";
-        $text = 'address = ws://127.0.0.1:0' . "\nconsole = true\n" . self::RESOURCES . $more;
+        $text = "address = {$scheme}://127.0.0.1:0\nconsole = true\n{$flat}" . self::RESOURCES . $more;
         file_put_contents($ini, $text);
         $this->server = proc_open(
             [getenv('WEBSOCK_BIN'), '-i', $ini],
@@ -235,7 +261,7 @@ final class ApiTest extends TestCase
             $environment + getenv(),
         );
         $until = microtime(true) + self::AMPLE;
-        while (preg_match('~listening on (ws://\S+:(\d+))~', file_get_contents("{$this->folder}/log"), $match) !== 1) {
+        while (preg_match('~listening on (wss?://\S+:(\d+))~', file_get_contents("{$this->folder}/log"), $match) !== 1) {
             self::assertLessThan($until, microtime(true), 'the server does not start');
             usleep(5_000);
         }

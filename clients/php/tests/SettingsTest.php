@@ -73,6 +73,7 @@ final class SettingsTest extends TestCase
             ['[::1]:1', 'ws://[::1]:1'],
             [['wss://a', 'ws://b', 'ws://c'], 'ws://b'],
             ['wss://a, ssl://b', 'wss://a'],
+            ['unix:/run/websock.sock, wss://a', 'wss://a'],
         ];
     }
 
@@ -104,6 +105,7 @@ final class SettingsTest extends TestCase
         foreach ([
             [[], 'no address'],
             [['address' => ''], 'no address'],
+            [['address' => 'unix:/run/websock.sock'], 'no address but Unix sockets'],
             [['address' => 5], 'address must be a string'],
             [['address' => 'a', 'key' => false], 'key must be a string'],
             [['address' => 'a', 'key' => "sesame\r\nX: y"], 'ASCII'],
