@@ -169,15 +169,20 @@ fn a_browser_may_do_what_browsers_may() {
 }
 
 #[test]
-fn the_demo_page_and_what_it_loads_are_served() {
+fn the_demo_pages_and_what_they_load_are_served() {
     let server = Server::start("");
     let mut client = Client::connect(server.address());
+    let (html, css) = ("text/html; charset=utf-8", "text/css; charset=utf-8");
+    let javascript = "text/javascript; charset=utf-8";
     for (path, content_type, body) in [
-        ("/", "text/html; charset=utf-8", &include_bytes!("../clients/web/index.html")[..]),
-        ("/?a=b", "text/html; charset=utf-8", include_bytes!("../clients/web/index.html")),
-        ("/demo.css", "text/css; charset=utf-8", include_bytes!("../clients/web/demo.css")),
-        ("/demo.js", "text/javascript; charset=utf-8", include_bytes!("../clients/web/demo.js")),
-        ("/websock.js", "text/javascript; charset=utf-8", include_bytes!("../clients/js/websock.js")),
+        ("/", html, &include_bytes!("../clients/web/index.html")[..]),
+        ("/?a=b", html, include_bytes!("../clients/web/index.html")),
+        ("/demo.css", css, include_bytes!("../clients/web/demo.css")),
+        ("/demo.js", javascript, include_bytes!("../clients/web/demo.js")),
+        ("/page.css", css, include_bytes!("../clients/web/page.css")),
+        ("/page.js", javascript, include_bytes!("../clients/web/page.js")),
+        ("/websock.js", javascript, include_bytes!("../clients/js/websock.js")),
+        ("/connection.js", javascript, include_bytes!("../clients/js/connection.js")),
         ("/icon.svg", "image/svg+xml", include_bytes!("../clients/web/icon.svg")),
     ] {
         // All on one connection, HEAD and GET in turn: their heads are the same, and HEAD has no body.
@@ -227,7 +232,7 @@ fn a_connection_is_kept_for_further_requests_as_http_says() {
 }
 
 #[test]
-fn the_demo_page_is_for_the_allow_list() {
+fn the_demo_pages_are_for_the_allow_list() {
     let server = Server::start("");
     for path in ["/", "/demo.js", "/websock.js"] {
         let mut client = Client::connect_from(Some(ELSEWHERE), None, server.address());

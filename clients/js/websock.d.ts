@@ -57,10 +57,14 @@ export interface WebSocketLike {
   addEventListener(type: string, listener: (event: any) => void): void;
 }
 
-export interface Options {
+/** The options of every connection, the relay's and that of notifications. */
+export interface CommonOptions {
   /** The implementation. Default: the global one. */
   WebSocket?: new (url: string) => WebSocketLike;
-  /** Milliseconds from the attempt to the greeting, past which the attempt is given up; 0: no limit. Default: 10000. */
+  /**
+   * Milliseconds from the attempt until the server has let this page in, past which the attempt is given up; 0: no limit.
+   * Default: 10000.
+   */
   greetingTimeout?: number;
   /**
    * Milliseconds from a message to its acknowledgement, past which the connection is taken for dead; 0: no limit. Not
@@ -77,6 +81,10 @@ export interface Options {
   retryCap?: number;
   /** Milliseconds that a connection must have been ready for before n starts from 0 again. Default: 5000. */
   stableAfter?: number;
+}
+
+/** The options of a connection to the relay. */
+export interface Options extends CommonOptions {
   /** How many messages may wait to be sent; past it they are rejected with the code `full`. Default: 1000. */
   queueLimit?: number;
   /**

@@ -5,6 +5,10 @@
  * Whatever comes from elsewhere is put into the page as text, never as markup.
  */
 
+import {
+  element, hear, query, remember, remembered, shellWord, shortened, showAnswer, showConnection, shownMessage,
+  socketUrl, timeElement, timeOfDay,
+} from './page.js';
 import { Websock } from './websock.js';
 
 const DEFAULT_BACKEND = 'http://localhost:8097/backend.php';
@@ -12,56 +16,22 @@ const DEFAULT_BACKEND = 'http://localhost:8097/backend.php';
 const BACKEND_TIMEOUT = 120_000;
 const LOG_LIMIT = 200;
 const HEARD_LIMIT = 5;
-/** Characters of a message that are shown; what is longer is cut, and says so. */
-const SHOWN_LIMIT = 600;
 
-const query = new URLSearchParams(location.search);
-const element = (id) => document.getElementById(id);
-
-// Set as a path, so that no link to this page can make it connect to another host.
-const resource = new URL(location.origin);
-resource.pathname = query.get('resource') ?? '/web';
-
-const push = new Websock(resource);
+const push = new Websock(socketUrl('/web'));
 /** `ws://HOST`, as scripts and commands address this server. */
 const server = new URL(push.url).protocol + '//' + location.host;
 const isDefaultServer = server === 'ws://localhost:8096';
 
 // -- the connection ----------------------------------------------------------------------------------------------------
 
-const STATE_NAMES = {
-  connecting: 'Connecting',
-  ready: 'Connected',
-  waiting: 'Waiting',
-  refused: 'Refused',
-  closed: 'Closed',
-};
-
-let retryAt = 0;
-let countdown;
-
-function showState({ state, detail, retryIn, uuid }) {
-  element('state').dataset.state = state;
-  element('state-name').textContent = STATE_NAMES[state];
-  element('state-detail').textContent = state === 'waiting' || state === 'refused' ? detail : '';
+function showState(change) {
+  const { uuid } = change;
+  showConnection(change);
   element('uuid').textContent = uuid ?? '';
   for (const button of document.querySelectorAll('#echo, #call, #send, #copy-uuid, [role="tabpanel"] [data-copy]')) {
     button.disabled = uuid === null || (button.id === 'call' && calling);
   }
   showCommands(uuid);
-
-  clearInterval(countdown);
-  element('state-countdown').textContent = '';
-  if (retryIn !== null) {
-    retryAt = performance.now() + retryIn;
-    countdown = setInterval(showCountdown, 250);
-    showCountdown();
-  }
-}
-
-function showCountdown() {
-  const seconds = Math.ceil((retryAt - performance.now()) / 1_000);
-  element('state-countdown').textContent = seconds > 0 ? `Again in ${seconds} s` : 'Again now';
 }
 
 push.on('state', (change) => {
@@ -167,26 +137,10 @@ async function callBackend(url) {
   }
   const took = `${((performance.now() - began) / 1_000).toFixed(1)} s`;
   if (response.ok) {
-    showAnswer('good', `Answered after ${took}`, '', body);
+    showAnswer('good', `Answered after ${took}`, '', indented(body));
   } else {
-    showAnswer('bad', `Answered ${response.status} ${response.statusText}`.trim(), '', body);
+    showAnswer('bad', `Answered ${response.status} ${response.statusText}`.trim(), '', indented(body));
     if (response.status === 404) showHelp(url);
-  }
-}
-
-function showAnswer(outcome, headline, sentence = '', body = '') {
-  const answer = element('answer');
-  answer.dataset.outcome = outcome;
-  const line = document.createElement('p');
-  const strong = document.createElement('strong');
-  strong.textContent = sentence ? `${headline}.` : headline;
-  line.append(strong, sentence ? ` ${sentence}` : '');
-  answer.replaceChildren(line);
-  if (body.trim() !== '') {
-    const pre = document.createElement('pre');
-    pre.tabIndex = 0;
-    pre.textContent = shortened(indented(body));
-    answer.append(pre);
   }
 }
 
@@ -237,29 +191,6 @@ tabs.forEach((tab, index) => {
   });
 });
 
-for (const button of document.querySelectorAll('[data-copy]')) {
-  button.addEventListener('click', async () => {
-    const done = await copy(element(button.dataset.copy));
-    button.textContent = done ? 'Copied' : 'Selected';
-    element('copied').textContent = done ? 'Copied to the clipboard' : 'Selected; copy it with the keyboard';
-    setTimeout(() => {
-      button.textContent = 'Copy';
-      element('copied').textContent = '';
-    }, 1_500);
-  });
-}
-
-/** A page that is neither from https nor from this machine has no clipboard: then the text is selected, to be copied by hand. */
-async function copy(source) {
-  try {
-    await navigator.clipboard.writeText(source.textContent);
-    return true;
-  } catch {
-    getSelection().selectAllChildren(source);
-    return false;
-  }
-}
-
 // -- broadcasts --------------------------------------------------------------------------------------------------------
 
 element('another').href = location.href;
@@ -281,15 +212,7 @@ element('broadcast-form').addEventListener('submit', async (event) => {
   else note(`Handed to ${delivered} other ${delivered === 1 ? 'page' : 'pages'}.`);
 });
 
-push.on('broadcast', ({ message }) => {
-  const item = document.createElement('li');
-  const text = document.createElement('span');
-  text.textContent = shownMessage(message);
-  item.append(timeElement(), text);
-  const list = element('broadcasts');
-  list.prepend(item);
-  while (list.children.length > HEARD_LIMIT) list.lastChild.remove();
-});
+push.on('broadcast', ({ message }) => hear('broadcasts', message, HEARD_LIMIT));
 
 // -- echo --------------------------------------------------------------------------------------------------------------
 
@@ -360,14 +283,6 @@ function withoutOpcode({ opcode, ...members }) {
   return members;
 }
 
-function shownMessage(message) {
-  return shortened(typeof message === 'string' ? message : JSON.stringify(message) ?? '');
-}
-
-function shortened(text) {
-  return text.length <= SHOWN_LIMIT ? text : `${text.slice(0, SHOWN_LIMIT)} … (${text.length} characters)`;
-}
-
 /** A JSON answer that does not fit a line or two, in readable lines; anything else as it came. */
 function indented(body) {
   if (body.length < 160) return body.trim();
@@ -376,23 +291,6 @@ function indented(body) {
   } catch {
     return body;
   }
-}
-
-function timeOfDay(exact = false) {
-  const now = new Date();
-  const two = (number) => String(number).padStart(2, '0');
-  const time = `${two(now.getHours())}:${two(now.getMinutes())}:${two(now.getSeconds())}`;
-  return exact ? `${time}.${String(now.getMilliseconds()).padStart(3, '0')}` : time;
-}
-
-function timeElement(exact) {
-  const time = document.createElement('time');
-  time.textContent = timeOfDay(exact);
-  return time;
-}
-
-function shellWord(text) {
-  return /^[\w.:/-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
 }
 
 function httpUrl(text) {
@@ -406,24 +304,6 @@ function httpUrl(text) {
 
 function isLocal(hostname) {
   return hostname === 'localhost' || hostname === '[::1]' || /^127\./.test(hostname);
-}
-
-/** A browser may forbid a page to store anything; then nothing is remembered. */
-function remembered(key) {
-  try {
-    return localStorage.getItem(`websock.${key}`);
-  } catch {
-    return null;
-  }
-}
-
-function remember(key, value) {
-  try {
-    if (value === '') localStorage.removeItem(`websock.${key}`);
-    else localStorage.setItem(`websock.${key}`, value);
-  } catch {
-    // Nothing depends on it.
-  }
 }
 
 showState(push);

@@ -1,4 +1,4 @@
-//! What a plain GET can be answered with: the demo page, built into the binary, the server's health, its metrics.
+//! What a plain GET can be answered with: the demo pages, built into the binary, the server's health, its metrics.
 
 /// A file that is served on GET.
 #[derive(Debug)]
@@ -14,7 +14,7 @@ pub struct Page {
 /// What is served on GET.
 #[derive(Clone, Copy, Debug)]
 pub enum Served {
-    /// A file of the demo page.
+    /// A file of the demo pages.
     Page(&'static Page),
     /// `/healthz`: whether it is up, and nothing else. For load balancers and whoever restarts what is down.
     Health,
@@ -54,24 +54,22 @@ pub const FIELDS: &[&str] = &[
     "Cache-Control: no-cache",
 ];
 
+const HTML: &str = "text/html; charset=utf-8";
+const CSS: &str = "text/css; charset=utf-8";
+const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
+
 const PAGES: &[Page] = &[
-    Page { path: "/", content_type: "text/html; charset=utf-8", body: include_bytes!("../../clients/web/index.html") },
-    Page {
-        path: "/demo.css",
-        content_type: "text/css; charset=utf-8",
-        body: include_bytes!("../../clients/web/demo.css"),
-    },
-    Page {
-        path: "/demo.js",
-        content_type: "text/javascript; charset=utf-8",
-        body: include_bytes!("../../clients/web/demo.js"),
-    },
-    Page {
-        path: "/websock.js",
-        content_type: "text/javascript; charset=utf-8",
-        body: include_bytes!("../../clients/js/websock.js"),
-    },
+    // The demo of the relay.
+    Page { path: "/", content_type: HTML, body: include_bytes!("../../clients/web/index.html") },
+    Page { path: "/demo.css", content_type: CSS, body: include_bytes!("../../clients/web/demo.css") },
+    Page { path: "/demo.js", content_type: JAVASCRIPT, body: include_bytes!("../../clients/web/demo.js") },
+    // What demo pages are made of.
+    Page { path: "/page.css", content_type: CSS, body: include_bytes!("../../clients/web/page.css") },
+    Page { path: "/page.js", content_type: JAVASCRIPT, body: include_bytes!("../../clients/web/page.js") },
     Page { path: "/icon.svg", content_type: "image/svg+xml", body: include_bytes!("../../clients/web/icon.svg") },
+    // The client, for any page that loads it from here.
+    Page { path: "/websock.js", content_type: JAVASCRIPT, body: include_bytes!("../../clients/js/websock.js") },
+    Page { path: "/connection.js", content_type: JAVASCRIPT, body: include_bytes!("../../clients/js/connection.js") },
 ];
 
 /// What is at `path`.

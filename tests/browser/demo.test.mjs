@@ -12,13 +12,11 @@ import { mkdir, rm } from 'node:fs/promises';
 import { delimiter, dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { after, before, describe, test } from 'node:test';
+import { looks, openTab, shows, state, text, violations } from './pages.mjs';
 import { shell, startBrowser, startPhp, startServer, temporaryDirectory } from './processes.mjs';
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
-const POLICY = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src *; "
-  + "base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
-const LIMIT = 15_000;
 /** Two tabs, and the connection that the page's JavaScript command makes. */
 const SETTINGS = '[limits]\nmaxPerIP = 3';
 
@@ -42,8 +40,8 @@ describe('the demo page', { skip }, () => {
     server = await startServer(binary, directory, { settings: SETTINGS });
     php = await startPhp(join(ROOT, 'clients/php/examples'), { WEBSOCK_URL: `ws://${server.host}/php` });
     browser = await startBrowser(process.env.CHROMIUM ?? '/usr/bin/chromium');
-    a = await openTab('A');
-    b = await openTab('B');
+    a = await open('A');
+    b = await open('B');
   }, { timeout: 60_000 });
 
   after(async () => {
@@ -53,29 +51,10 @@ describe('the demo page', { skip }, () => {
     if (directory) await rm(directory, { recursive: true, force: true });
   }, { timeout: 60_000 });
 
-  async function openTab(name) {
-    const tab = await browser.context.newPage();
-    tab.setDefaultTimeout(LIMIT);
-    tab.on('pageerror', (error) => complaints.push(`${name}: ${error.stack}`));
-    tab.on('console', (message) => {
-      if (message.type() === 'error' || message.type() === 'warning') complaints.push(`${name}: ${message.text()}`);
-    });
-    await tab.addInitScript(() => {
-      window.violations = [];
-      document.addEventListener('securitypolicyviolation', (event) => {
-        window.violations.push(`${event.violatedDirective} ${event.blockedURI}`);
-      });
-    });
+  const open = (name) => {
     const backend = encodeURIComponent(`${php.origin}/backend.php`);
-    const response = await tab.goto(`http://${server.host}/?backend=${backend}`);
-    assert.equal(response.status(), 200);
-    assert.equal(response.headers()['content-security-policy'], POLICY);
-    return tab;
-  }
-
-  const text = (tab, id) => tab.locator(`#${id}`).textContent();
-  const shows = (tab, id, wanted) => tab.locator(`#${id}`, { hasText: wanted }).waitFor();
-  const state = (tab, wanted) => tab.locator(`#state[data-state="${wanted}"]`).waitFor();
+    return openTab(browser.context, `http://${server.host}/?backend=${backend}`, name, complaints);
+  };
 
   /** Whatever was sent to the tab before is shown by now: the echo came after it. */
   async function settled(tab) {
@@ -87,8 +66,9 @@ describe('the demo page', { skip }, () => {
 
   test('every file it is made of is served as what it is', async () => {
     for (const [path, type] of [
-      ['/', 'text/html'], ['/demo.css', 'text/css'], ['/demo.js', 'text/javascript'],
-      ['/websock.js', 'text/javascript'], ['/icon.svg', 'image/svg+xml'],
+      ['/', 'text/html'], ['/page.css', 'text/css'], ['/demo.css', 'text/css'], ['/page.js', 'text/javascript'],
+      ['/demo.js', 'text/javascript'], ['/websock.js', 'text/javascript'], ['/connection.js', 'text/javascript'],
+      ['/icon.svg', 'image/svg+xml'],
     ]) {
       const response = await browser.context.request.get(`http://${server.host}${path}`);
       assert.equal(response.status(), 200, path);
@@ -171,18 +151,7 @@ describe('the demo page', { skip }, () => {
     await shows(a, 'percent', '100 %');
     await shows(a, 'answer', 'Answered after');
     await a.click('#tab-shell');
-    for (const [name, width, height, colorScheme] of [
-      ['desktop', 1280, 900, 'light'], ['desktop-dark', 1280, 900, 'dark'],
-      ['phone', 390, 844, 'light'], ['phone-dark', 390, 844, 'dark'], ['narrow', 360, 740, 'light'],
-    ]) {
-      await a.emulateMedia({ colorScheme });
-      await a.setViewportSize({ width, height });
-      const wide = await a.evaluate(() => document.documentElement.scrollWidth);
-      assert.ok(wide <= width, `${name}: ${wide} px wide`);
-      await a.screenshot({ path: join(shots, `${name}.png`), fullPage: true });
-    }
-    await a.emulateMedia({ colorScheme: 'light' });
-    await a.setViewportSize({ width: 1280, height: 900 });
+    await looks(a, shots, '');
     t.diagnostic(`screenshots are in ${shots}`);
   });
 
@@ -196,9 +165,9 @@ describe('the demo page', { skip }, () => {
   });
 
   test('a tab too many is told why, and let in when there is room', async () => {
-    const third = await openTab('C');
+    const third = await open('C');
     await state(third, 'ready');
-    const fourth = await openTab('D');
+    const fourth = await open('D');
     await state(fourth, 'refused');
     await shows(fourth, 'log', /refused.*connections/);
     await fourth.screenshot({ path: join(shots, 'refused.png') });
@@ -221,7 +190,7 @@ describe('the demo page', { skip }, () => {
 
   test('nothing was complained about, and nothing the policy forbids was tried', async () => {
     assert.deepEqual(complaints, []);
-    for (const tab of [a, b]) assert.deepEqual(await tab.evaluate(() => window.violations), []);
+    for (const tab of [a, b]) assert.deepEqual(await violations(tab), []);
   });
 
   test('after a restart of the server it is connected again, under another UUID', async () => {
