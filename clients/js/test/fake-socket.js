@@ -1,7 +1,8 @@
 /**
  * A WebSocket without a network: a test plays the server through it.
  *
- * It knows the standard interface as far as the client uses it, and nothing of the relay beyond `greet` and `next`.
+ * It knows the standard interface as far as the client uses it, of the relay no more than `greet` and `next`, and of the notification
+ * service `taken`.
  */
 
 export function fakeSockets() {
@@ -37,12 +38,23 @@ export function fakeSockets() {
       this.dispatchEvent(new MessageEvent('message', { data }));
     }
 
+    open() {
+      this.dispatchEvent(new Event('open'));
+    }
+
     greet(uuid = `uuid-${opened.length}`) {
       this.deliver({ opcode: 'ready', uuid });
     }
 
     next(members = {}) {
       this.deliver({ opcode: 'next', fyi: '', ...members });
+    }
+
+    /** The notification service has taken what was wanted, or says why not. */
+    taken(error) {
+      this.deliver(error === undefined
+        ? { header: { type: 'init', status: 'OK' } }
+        : { header: { type: 'init', status: 'ERROR' }, body: { error } });
     }
 
     /** The connection ends: with a close frame, or without one where the code is 1006. */

@@ -1,6 +1,7 @@
 /** Compiled, never run: the declarations say what the module does, and refuse what it would refuse. */
 
-import Default, { Websock, WebsockError, type Acknowledgement, type Options, type State, type WebSocketLike } from '../websock.js';
+import Default, { Websock, WebsockError, type Acknowledgement, type CommonOptions, type Options, type State, type WebSocketLike } from '../websock.js';
+import { WebNtf, cookieValue, type Change, type Wanted } from '../webntf.js';
 
 declare class Implementation implements WebSocketLike {
   constructor(url: string | URL);
@@ -27,6 +28,27 @@ push.on('next', ({ delivered = 0 }) => delivered + 1);
 push.on('*', (packet) => packet.opcode.length);
 push.on('form-lock', (packet) => packet.opcode.length);
 
+class Page extends WebNtf {
+  override onOpen(): void {
+    this.setToken(cookieValue('token') ?? '');
+  }
+
+  override onData(message: unknown): void {
+    console.log(message);
+  }
+
+  override onState({ state: now, detail, retryIn }: Change): void {
+    console.log(now === 'refused', detail.length, (retryIn ?? 0) + 1);
+  }
+}
+
+const page: WebNtf = new Page('/webntf', { greetingTimeout: 5_000 } satisfies CommonOptions);
+const wanted: Wanted = { domain: '', token: 'kim', channels: ['news'] };
+page.initSvc();
+page.initSvc(wanted);
+page.setChannels([...page.channels, 'orders']);
+page.close();
+
 async function sending(): Promise<number | undefined> {
   await push.feedback('text', { uuid: 'u' });
   await push.feedback({ progress: 40 }, { ident: 'receiver', fromUUID: now });
@@ -50,6 +72,12 @@ push.send({ message: 1 });
 push.uuid = 'u';
 // @ts-expect-error: no such option
 new Websock('/web', { retries: 3 });
+// @ts-expect-error: an option of the relay's
+new WebNtf('/webntf', { resend: true });
+// @ts-expect-error: nothing like that can be wanted
+page.initSvc({ channel: 'news' });
+// @ts-expect-error: for the class that extends it
+page.onData('forged');
 // @ts-expect-error: no such state
 const wrong: State = 'open';
 
