@@ -179,9 +179,13 @@ fn the_demo_pages_and_what_they_load_are_served() {
         ("/?a=b", html, include_bytes!("../clients/web/index.html")),
         ("/demo.css", css, include_bytes!("../clients/web/demo.css")),
         ("/demo.js", javascript, include_bytes!("../clients/web/demo.js")),
+        ("/notifications.html", html, include_bytes!("../clients/web/notifications.html")),
+        ("/notifications.css", css, include_bytes!("../clients/web/notifications.css")),
+        ("/notifications.js", javascript, include_bytes!("../clients/web/notifications.js")),
         ("/page.css", css, include_bytes!("../clients/web/page.css")),
         ("/page.js", javascript, include_bytes!("../clients/web/page.js")),
         ("/websock.js", javascript, include_bytes!("../clients/js/websock.js")),
+        ("/webntf.js", javascript, include_bytes!("../clients/js/webntf.js")),
         ("/connection.js", javascript, include_bytes!("../clients/js/connection.js")),
         ("/icon.svg", "image/svg+xml", include_bytes!("../clients/web/icon.svg")),
     ] {
@@ -234,7 +238,7 @@ fn a_connection_is_kept_for_further_requests_as_http_says() {
 #[test]
 fn the_demo_pages_are_for_the_allow_list() {
     let server = Server::start("");
-    for path in ["/", "/demo.js", "/websock.js"] {
+    for path in ["/", "/demo.js", "/websock.js", "/notifications.html", "/webntf.js"] {
         let mut client = Client::connect_from(Some(ELSEWHERE), None, server.address());
         client.send(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes());
         assert!(client.head().starts_with("HTTP/1.1 403 Forbidden\r\n"), "{path}");

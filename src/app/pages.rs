@@ -59,16 +59,28 @@ const CSS: &str = "text/css; charset=utf-8";
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 
 const PAGES: &[Page] = &[
-    // The demo of the relay.
+    // The demo of the relay, and that of the notification service.
     Page { path: "/", content_type: HTML, body: include_bytes!("../../clients/web/index.html") },
     Page { path: "/demo.css", content_type: CSS, body: include_bytes!("../../clients/web/demo.css") },
     Page { path: "/demo.js", content_type: JAVASCRIPT, body: include_bytes!("../../clients/web/demo.js") },
-    // What demo pages are made of.
+    Page {
+        path: "/notifications.html",
+        content_type: HTML,
+        body: include_bytes!("../../clients/web/notifications.html"),
+    },
+    Page { path: "/notifications.css", content_type: CSS, body: include_bytes!("../../clients/web/notifications.css") },
+    Page {
+        path: "/notifications.js",
+        content_type: JAVASCRIPT,
+        body: include_bytes!("../../clients/web/notifications.js"),
+    },
+    // What both are made of.
     Page { path: "/page.css", content_type: CSS, body: include_bytes!("../../clients/web/page.css") },
     Page { path: "/page.js", content_type: JAVASCRIPT, body: include_bytes!("../../clients/web/page.js") },
     Page { path: "/icon.svg", content_type: "image/svg+xml", body: include_bytes!("../../clients/web/icon.svg") },
     // The client, for any page that loads it from here.
     Page { path: "/websock.js", content_type: JAVASCRIPT, body: include_bytes!("../../clients/js/websock.js") },
+    Page { path: "/webntf.js", content_type: JAVASCRIPT, body: include_bytes!("../../clients/js/webntf.js") },
     Page { path: "/connection.js", content_type: JAVASCRIPT, body: include_bytes!("../../clients/js/connection.js") },
 ];
 
