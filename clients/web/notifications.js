@@ -104,6 +104,8 @@ function say() {
   remember('token', wanted.token);
   remember('channels', wanted.channels.join(','));
   notifications.initSvc(wanted);
+  // What stands there is of before, until the server has answered.
+  element('taken').dataset.outcome = '';
   showCommand();
 }
 

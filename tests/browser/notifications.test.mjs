@@ -108,6 +108,7 @@ describe('the notification demo', { skip }, () => {
     await latest(a, 'to both');
     await latest(b, 'to both');
     await b.click('#new-token');
+    await b.locator('#taken[data-outcome="good"]').waitFor();
     const other = await field(b, 'token');
     assert.notEqual(other, token);
     await settled(b, other, 'only to B');
