@@ -59,6 +59,9 @@
 //!   once, so that nothing is handed to it and every count is true; its application hears of it when the turn settles.
 //! - **Backpressure**: a connection with 64 KiB waiting is not read from. One that had more than `maxBacklog` waiting
 //!   before this turn gets nothing more and is closed with 1013, and whoever sent is told that it was not delivered.
+//! - **Standing still**: a loop that comes back later than it meant to (stopped, suspended) does not hold that time
+//!   against anybody: its clock goes on from where it stood.
+//! - **Stopping**: up to a thousand clients are told at once, more of them in waves, all within half of `drainTimeout`.
 //! - **Reading and events**: sockets are registered edge-triggered. A read shorter than the buffer has emptied the socket,
 //!   so there is no second read for would-block; where the poll has announced the peer's end, there is.
 //! - **Accepting** is put off by the kernel until a client has sent something, or a second has passed

@@ -19,6 +19,7 @@ use log::{error, info, warn};
 use slab::Slab;
 
 use super::connection::Connection;
+use super::drain::Leaving;
 use super::outgoing::{Outgoing, Source};
 use super::socket::Socket;
 use super::timers::Timers;
@@ -97,6 +98,8 @@ pub struct Hub<S: Socket> {
     /// Clients that have left the registry and whose application does not know yet.
     pub(super) departed: VecDeque<(Client, End)>,
     pub(super) timers: Timers,
+    /// Where the server is stopping: who has still to be told.
+    pub(super) leaving: Leaving,
     ids: ClientIds,
     pub(super) poll: S::Poll,
     pub(super) limits: Limits,
@@ -133,6 +136,7 @@ impl<S: Socket> Hub<S> {
             unread: Vec::new(),
             departed: VecDeque::new(),
             timers: Timers::new(expected),
+            leaving: Leaving::NONE,
             ids,
             poll,
             limits: limits(&config),
@@ -179,7 +183,7 @@ impl<S: Socket> Hub<S> {
 
     /// When [`Hub::expire`] is to be called.
     pub fn deadline(&self) -> Moment {
-        self.timers.next()
+        self.timers.next().min(self.leaving.due())
     }
 
     /// Takes in a connection and reads what it has sent so far: its request, as a rule. `deferred`: where that is not the
@@ -229,6 +233,7 @@ impl<S: Socket> Hub<S> {
 
     /// Does what is due.
     pub fn expire(&mut self, now: Moment) {
+        self.tell_next(now);
         while let Some((at, key)) = self.timers.pop(now) {
             let Some(slot) = self.slot(key) else { continue };
             let connection = &mut self.connections[slot];
@@ -251,16 +256,6 @@ impl<S: Socket> Hub<S> {
                 info!(address:% = connection.address; "{what} failed: not done in time");
             }
             self.left(slot, event);
-        }
-    }
-
-    /// Starts the end: everyone is told that the server goes. What waits for a request stays, and is answered with 503:
-    /// so a load balancer that keeps its connection learns at its next check that this server goes.
-    pub fn drain(&mut self, now: Moment) {
-        self.stopping = true;
-        let keys: Vec<_> = self.unfinished().map(|slot| self.connections[slot].key(slot)).collect();
-        for key in keys {
-            self.close(key, CloseCode::GOING_AWAY, Cow::Borrowed("server is stopping"), now);
         }
     }
 

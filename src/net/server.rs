@@ -20,6 +20,7 @@ use super::hub::Hub;
 use super::inherited::Inherited;
 use super::listener::Listener;
 use super::process;
+use super::stopwatch::Stopwatch;
 use super::tls::{Scratch, Tls};
 use super::transport::Transport;
 use crate::clock::Moment;
@@ -92,7 +93,7 @@ pub struct Server {
     certificates: Option<Certificates>,
     /// What the connections with TLS share.
     scratch: Rc<Cell<Scratch>>,
-    began: Instant,
+    clock: Stopwatch,
     phase: Phase,
     drain_timeout: Duration,
     /// When the host is told next that the loop is alive.
@@ -140,7 +141,7 @@ impl Server {
             hub,
             certificates,
             scratch: Rc::default(),
-            began: Instant::now(),
+            clock: Stopwatch::start(),
             phase: Phase::Running,
             drain_timeout,
             heartbeat: Moment::NEVER,
@@ -160,7 +161,7 @@ impl Server {
         host.ready();
         let every = host.heartbeat();
         if every.is_some() {
-            self.heartbeat = self.moment(Instant::now());
+            self.heartbeat = Moment::START;
         }
         let mut events = Events::with_capacity(EVENTS);
         let mut woken = Instant::now();
@@ -169,13 +170,15 @@ impl Server {
             self.hub.metrics.log_lines_lost = log.lost;
             let asleep = Instant::now();
             self.hub.metrics.turns.add(asleep - woken);
-            let polled = self.poll.poll(&mut events, self.timeout(asleep, log.retry));
+            let timeout = self.timeout(asleep, log.retry);
+            let polled = self.poll.poll(&mut events, timeout);
             woken = Instant::now();
+            // Looked at in any case: what was slept is not to be taken for standing still.
+            let (now, _) = self.moment(woken, timeout);
             match polled {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 result => result?,
             }
-            let now = self.moment(woken);
             self.hub.go_on(now);
             for event in &events {
                 match event.token() {
@@ -214,12 +217,17 @@ impl Server {
         }
     }
 
-    fn moment(&self, at: Instant) -> Moment {
-        Moment::from_millis(u64::try_from((at - self.began).as_millis()).unwrap_or(u64::MAX))
+    /// The moment that it is, and whether the loop has stood still. `sleep`: how long it may have slept since the last look.
+    fn moment(&mut self, at: Instant, sleep: Option<Duration>) -> (Moment, bool) {
+        let (now, stood_still) = self.clock.look(at, sleep);
+        if let Some(time) = stood_still {
+            warn!("the loop stood still for {:.1} s: that time is held against nobody", time.as_secs_f64());
+        }
+        (now, stood_still.is_some())
     }
 
     /// How long the poll may sleep. `log`: when the log is to be tried again.
-    fn timeout(&self, now: Instant, log: Option<Duration>) -> Option<Duration> {
+    fn timeout(&mut self, now: Instant, log: Option<Duration>) -> Option<Duration> {
         if self.hub.has_unread() || self.listeners.iter().any(Listener::has_more) {
             return Some(Duration::ZERO);
         }
@@ -233,7 +241,11 @@ impl Server {
         if let Phase::Draining(until) = self.phase {
             deadline = deadline.min(until);
         }
-        let now = self.moment(now);
+        let (now, stood_still) = self.moment(now, Some(Duration::ZERO));
+        if stood_still {
+            // There is a line to be written.
+            return Some(Duration::ZERO);
+        }
         if let Some(wait) = log {
             deadline = deadline.min(now.after(wait));
         }
