@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use crate::clock::Moment;
 
-/// How much longer than its sleep a turn may take before the loop is said to have stood still. What a turn takes beyond
-/// its sleep counts up to here, so that time goes on even where every turn is slow.
+/// How much longer than its sleep a turn may take before the loop is said to have stood still; of such a turn so much
+/// counts, so that time goes on even where every turn is slow.
 const SLACK: Duration = Duration::from_secs(1);
 
 /// The loop's clock.
@@ -39,11 +39,13 @@ impl Stopwatch {
     fn look_at(&mut self, elapsed: Duration, sleep: Option<Duration>) -> (Moment, Option<Duration>) {
         let passed = elapsed.saturating_sub(self.last);
         self.last = elapsed;
-        let lost = sleep.map_or(Duration::ZERO, |sleep| passed.saturating_sub(sleep.saturating_add(SLACK)));
+        let late = sleep.is_some_and(|sleep| passed > sleep.saturating_add(SLACK));
+        // How long it slept before it stood still is not to be known: of all that time only the slack counts.
+        let lost = if late { passed.saturating_sub(SLACK) } else { Duration::ZERO };
         self.stood_still += lost;
         let counted = elapsed.saturating_sub(self.stood_still).as_millis();
         let now = Moment::from_millis(u64::try_from(counted).unwrap_or(u64::MAX));
-        (now, (lost > Duration::ZERO).then_some(lost))
+        (now, late.then_some(lost))
     }
 }
 
@@ -73,14 +75,14 @@ mod tests {
         let at = Moment::from_millis;
         assert_eq!(watch.look_at(seconds(10), Some(seconds(10))), (at(10_000), None));
         // It was to sleep for 5 s, and comes back after 65.
-        assert_eq!(watch.look_at(seconds(75), Some(seconds(5))), (at(16_000), Some(seconds(59))));
-        assert_eq!(watch.look_at(seconds(76), Some(seconds(5))), (at(17_000), None));
+        assert_eq!(watch.look_at(seconds(75), Some(seconds(5))), (at(11_000), Some(seconds(64))));
+        assert_eq!(watch.look_at(seconds(76), Some(seconds(5))), (at(12_000), None));
         // Stopped in the middle of its work.
-        assert_eq!(watch.look_at(seconds(100), Some(Duration::ZERO)), (at(18_000), Some(seconds(23))));
+        assert_eq!(watch.look_at(seconds(100), Some(Duration::ZERO)), (at(13_000), Some(seconds(23))));
         // Where every turn is slow, time goes on all the same.
         for turn in 1..=10 {
             let (now, _) = watch.look_at(seconds(100 + 3 * turn), Some(Duration::ZERO));
-            assert_eq!(now, at(18_000 + 1000 * turn));
+            assert_eq!(now, at(13_000 + 1000 * turn));
         }
     }
 }

@@ -208,6 +208,11 @@ impl Client {
         Self { stream: self.stream.try_clone().expect("a descriptor"), input: Vec::new() }
     }
 
+    /// Its socket, for what only a few tests do to one.
+    pub(crate) const fn stream(&self) -> &TcpStream {
+        &self.stream
+    }
+
     /// Its own address.
     pub(crate) fn local_address(&self) -> SocketAddr {
         self.stream.tcp().local_addr().expect("a connected socket")
