@@ -213,6 +213,20 @@ impl Server {
         fs::read_dir(format!("/proc/{}/fd", self.id())).expect("the server is there").count()
     }
 
+    /// CPU time that it has used, all but what it is using at this moment.
+    pub(crate) fn cpu(&self) -> Duration {
+        let times = fs::read_to_string(format!("/proc/{}/schedstat", self.id())).expect("the server is there");
+        let time = times.split(' ').next().and_then(|time| time.parse().ok());
+        Duration::from_nanos(time.expect("a time in nanoseconds"))
+    }
+
+    /// Bytes of memory of its own, without what the kernel holds for its sockets (`VmRSS`).
+    pub(crate) fn memory(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.id())).expect("the server is there");
+        let size = status.lines().find_map(|line| line.strip_prefix("VmRSS:")?.strip_suffix(" kB"));
+        size.and_then(|size| size.trim().parse::<u64>().ok()).expect("a size in KiB") * 1024
+    }
+
     /// How often it has gone to sleep so far, waiting for something to happen.
     pub(crate) fn sleeps(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.id())).expect("the server is there");
