@@ -83,6 +83,77 @@ fn behind_a_trusted_proxy_the_client_is_who_it_saw() {
 }
 
 #[test]
+fn a_chain_of_proxies_is_read_from_its_end_in_every_form_it_may_have() {
+    let server = Server::start(
+        "[access]\ntrustedProxies = 127.0.0.1, 10.0.0.0/8, 2001:db8:f::/48\nallowedIP = 192.0.2.7, 2001:db8::7\n",
+    );
+    let script = |fields: &str| from_here(&server, &format!("{SCRIPT}{fields}\r\n"));
+    for fields in [
+        "X-Forwarded-For: 192.0.2.7",
+        "X-Forwarded-For: 203.0.113.1,192.0.2.7 ,\t10.1.2.3",
+        "X-Forwarded-For: 192.0.2.7:5000, 10.1.2.3:443",
+        "X-Forwarded-For: 2001:db8::7",
+        "X-Forwarded-For: [2001:db8::7]",
+        "X-Forwarded-For: [2001:DB8::7]:5000, [2001:db8:f::1]:80",
+        "X-Forwarded-For: ::ffff:192.0.2.7",
+        // Several lines are one list, in their order.
+        "X-Forwarded-For: 203.0.113.1\r\nX-Forwarded-For: 192.0.2.7\r\nx-forwarded-for: 10.1.2.3, 10.1.2.4",
+        "X-Forwarded-For: 192.0.2.7\r\nVia: 1.1 proxy\r\nForwarded: for=203.0.113.1",
+        // What stands before the client's own address is what the client said, and is not read.
+        "X-Forwarded-For: what is this, 192.0.2.7",
+        "X-Forwarded-For: , , 192.0.2.7, ,",
+    ] {
+        assert_eq!(script(fields), 101, "{fields}");
+    }
+    for fields in [
+        "X-Forwarded-For: 192.0.2.7, 203.0.113.1",
+        "X-Forwarded-For: 192.0.2.7\r\nX-Forwarded-For: 203.0.113.1",
+        "X-Forwarded-For: 192.0.2.7\r\nX-Forwarded-For: 203.0.113.1, 10.1.2.3",
+        "X-Forwarded-For: 127.0.0.1, 203.0.113.1",
+        // All of them trusted: the farthest is the client, and it is on no list.
+        "X-Forwarded-For: 10.1.2.3",
+        "X-Forwarded-For: 192.0.2.70",
+        "X-Forwarded-For: 2001:db8::8",
+        "X-Forwarded-For: unknown",
+        "X-Forwarded-For: 192.0.2.7, _hidden",
+        "X-Forwarded-For: 192.0.2.7, 192.0.2.7.example",
+        "X-Forwarded-For: \"192.0.2.7\"",
+        "X-Forwarded-For: 192.0.2.7;203.0.113.1",
+        "X-Forwarded-For: 192.0.2.007",
+        "X-Forwarded-For: 3221225991",
+        "X-Forwarded-For:",
+        // Only X-Forwarded-For is read: another field tells that there is a proxy, and not whose request it passes on.
+        "Forwarded: for=192.0.2.7",
+        "X-Real-IP: 192.0.2.7\r\nVia: 1.1 proxy",
+    ] {
+        assert_eq!(script(fields), 403, "{fields}");
+    }
+}
+
+#[test]
+fn allowed_ranges_are_held_to_the_bit() {
+    for (range, here, elsewhere) in [
+        ("127.0.0.0/8", 101, 101),
+        ("127.0.0.2/32", 403, 101),
+        ("127.0.0.2", 403, 101),
+        ("127.0.0.0/31", 101, 403),
+        ("127.0.0.0/30", 101, 101),
+        ("0.0.0.0/0", 101, 101),
+        ("::/0", 403, 403),
+        ("::ffff:127.0.0.2", 403, 101),
+        ("128.0.0.0/1", 403, 403),
+        ("192.0.2.0/24, 127.0.0.2", 403, 101),
+    ] {
+        // On a wildcard no address of its own is on the list.
+        let ini = format!("[access]\nallowedIP = {range}\n");
+        let server = Server::start_as(server::program(), &ini, "ws://0.0.0.0:0");
+        let address = ([127, 0, 0, 1], server.address().port()).into();
+        assert_eq!(status(Client::connect(address), SCRIPT), here, "{range}");
+        assert_eq!(status(Client::connect_from(Some(ELSEWHERE), None, address), SCRIPT), elsewhere, "{range}");
+    }
+}
+
+#[test]
 fn browsers_come_from_the_allowed_origins() {
     let server = Server::start("[access]\nallowedOrigins = https://shop.example, http://*.dev.example:8080\n");
     for origin in ["https://shop.example", "HTTPS://Shop.Example:443", "http://a.dev.example:8080"] {
