@@ -157,3 +157,56 @@ fn what_breaks_it_is_closed_with_its_code() {
     client.send(&masked(PACKED, &at_limit));
     assert_eq!(client.frame().first, PACKED);
 }
+
+#[test]
+fn a_bomb_costs_no_more_than_the_message_limit() {
+    let server = Server::start(ON);
+    let mut codec = Codec::default();
+    let (mut honest, _) = offer(&server, "/echo", OFFER);
+    honest.say("warm");
+    assert_eq!(honest.frame().text(), "warm");
+    for size in [16 << 20, 128 << 20] {
+        let bomb = codec.pack(15, &vec![0; size]).to_vec();
+        // As much of it as the limit lets through: unpacked it is some megabytes all the same.
+        let front = &bomb[..bomb.len().min(100_000)];
+        for frames in [masked(PACKED, front), [masked(0x41, &front[..100]), masked(0x80, &front[100..])].concat()] {
+            let (mut client, _) = offer(&server, "/echo", OFFER);
+            let (memory, cpu) = (server.memory(), server.cpu());
+            client.send(&frames);
+            assert_eq!(client.frame().payload[..2], u16::to_be_bytes(1009), "{size} bytes in {}", front.len());
+            client.expect_end();
+            let (memory, cpu) = (server.memory().saturating_sub(memory), server.cpu() - cpu);
+            assert!(memory <= 1 << 20, "{memory} bytes of memory");
+            assert!(cpu < std::time::Duration::from_millis(50), "{cpu:?}");
+        }
+    }
+    honest.say("still here");
+    assert_eq!(honest.frame().text(), "still here");
+}
+
+#[test]
+fn a_cut_stream_poisons_nothing() {
+    for takeover in [false, true] {
+        let server = Server::start(&format!("{ON}contextTakeover = {takeover}\n"));
+        let mut codec = Codec::default();
+        let text: String = (0..500).map(|number: u32| number.wrapping_mul(2_654_435_761).to_string()).collect();
+        let packed = codec.pack(15, text.as_bytes()).to_vec();
+        let whole = masked(PACKED, &packed);
+        let (mut other, _) = offer(&server, "/echo", OFFER);
+        for cut in [0, 1, 2, packed.len() / 2, packed.len() - 1] {
+            let (mut client, _) = offer(&server, "/echo", OFFER);
+            client.send(&[&masked(PACKED, &packed[..cut])[..], &whole].concat());
+            // RFC 7692 has no mark at the end of a message by which to tell: what came out of it is the message.
+            let frame = client.frame();
+            assert!(matches!(frame.first, TEXT | PACKED), "{cut} bytes: {frame:?}");
+            if !takeover {
+                let (mut theirs, mut back) = peer(false);
+                let next = client.frame();
+                assert_eq!(unpack(&mut theirs, &mut back, &next.payload), text, "the next one is not harmed");
+            }
+            // With earlier messages to refer to, its sender has spoilt its own connection, and nobody else's.
+            other.say("not harmed");
+            assert_eq!(other.frame().text(), "not harmed");
+        }
+    }
+}

@@ -54,7 +54,7 @@ const RULES: &[Rule] = &[
             "std::thread",
         ],
     },
-    Rule { directory: "net", never: &["serde", "\"opcode\":\"next", "\"opcode\":\"ready", "feedback"] },
+    Rule { directory: "net", never: &["serde", "SystemTime", "\"opcode\":\"next", "\"opcode\":\"ready", "feedback"] },
     Rule {
         directory: "login",
         never: &["crate::app", "crate::net", "mio", "TcpStream", "TcpListener", "Instant::now", "SystemTime", "serde"],
