@@ -37,6 +37,8 @@ pub(super) struct Connection<S> {
     pub(super) dirty: bool,
     /// It is in the loop's list of those with input that no event will tell of.
     pub(super) unread: bool,
+    /// Its last read brought much.
+    pub(super) sends_much: bool,
     /// The poll has said that the peer has ended its side, or that it is broken: no further event will tell of it.
     pub(super) ended: bool,
     /// The registry says that nothing more can be handed to it.
@@ -60,6 +62,7 @@ impl<S: Socket> Connection<S> {
             counted: 0,
             dirty: false,
             unread: false,
+            sends_much: false,
             ended: false,
             full: false,
             watched_writable: false,

@@ -44,6 +44,13 @@ use crate::proto::{CloseCode, Message};
 /// Most bytes of one read. A message of 64 KiB and its header fit with room to spare, so it takes one read and no copy.
 const READ: usize = 128 * 1024;
 
+/// A connection whose last read brought so much is one that sends much.
+const MUCH: usize = 16 * 1024;
+
+/// Once those who send much have brought so much in a turn, the others of them wait for the next: who sends little is not to
+/// wait for all of them. Bytes are counted and not frames; so much in the smallest of them takes half a millisecond.
+const MUCH_A_TURN: usize = 128 * 1024;
+
 /// Where a read begins in its buffer, so that the payload behind a header of 14 bytes is aligned to 64.
 const READ_OFFSET: usize = 64 - frame::MAX_HEADER;
 
@@ -94,7 +101,9 @@ pub struct Hub<S: Socket> {
     /// Slots of connections that something happened to.
     pub(super) dirty: Vec<usize>,
     /// Connections with input that no event will tell of.
-    pub(super) unread: Vec<ConnectionKey>,
+    pub(super) unread: VecDeque<ConnectionKey>,
+    /// Bytes that those who send much have brought in this turn.
+    much: usize,
     /// Clients that have left the registry and whose application does not know yet.
     pub(super) departed: VecDeque<(Client, End)>,
     pub(super) timers: Timers,
@@ -133,7 +142,8 @@ impl<S: Socket> Hub<S> {
             codec: Codec::default(),
             packed: Vec::new(),
             dirty: Vec::new(),
-            unread: Vec::new(),
+            unread: VecDeque::new(),
+            much: 0,
             departed: VecDeque::new(),
             timers: Timers::new(expected),
             leaving: Leaving::NONE,
@@ -218,12 +228,25 @@ impl<S: Socket> Hub<S> {
         }
         // What has drained is as good as never having waited for a message that comes with the same event.
         self.note_full(slot);
-        self.read(slot, now);
+        self.mark(slot);
+        let connection = &self.connections[slot];
+        if connection.unread {
+            // It is read on in its turn, however often more comes.
+        } else if connection.sends_much && self.much >= MUCH_A_TURN {
+            self.read_later(slot);
+        } else {
+            self.read(slot, now);
+        }
     }
 
-    /// Reads on where the last turn left off.
+    /// Begins a turn: reads on where earlier turns left off, as far as one turn goes.
     pub fn go_on(&mut self, now: Moment) {
-        for key in std::mem::take(&mut self.unread) {
+        self.much = 0;
+        for _ in 0..self.unread.len() {
+            if self.much >= MUCH_A_TURN {
+                break;
+            }
+            let Some(key) = self.unread.pop_front() else { break };
             if let Some(slot) = self.slot(key) {
                 self.connections[slot].unread = false;
                 self.read(slot, now);
@@ -334,14 +357,14 @@ impl<S: Socket> Hub<S> {
             };
             came = true;
             connection.session.heard();
+            connection.sends_much = read >= MUCH;
+            if connection.sends_much {
+                self.much += read;
+            }
             self.process(slot, &mut buffer[READ_OFFSET..READ_OFFSET + read], now);
             if !self.connections[slot].socket.is_drained(read, READ) {
                 // There may be more: next turn, after the others.
-                let connection = &mut self.connections[slot];
-                if !connection.unread {
-                    connection.unread = true;
-                    self.unread.push(connection.key(slot));
-                }
+                self.read_later(slot);
                 break;
             }
             // A short read has emptied the socket; what comes later comes with an event of its own. Where the end has
@@ -352,6 +375,14 @@ impl<S: Socket> Hub<S> {
         }
         self.buffer = buffer;
         came
+    }
+
+    fn read_later(&mut self, slot: usize) {
+        let connection = &mut self.connections[slot];
+        if !connection.unread {
+            connection.unread = true;
+            self.unread.push_back(connection.key(slot));
+        }
     }
 
     fn process(&mut self, slot: usize, bytes: &mut [u8], now: Moment) {
