@@ -71,12 +71,18 @@ impl Cpus {
         Ok(Some(Self { server, load }))
     }
 
-    /// Starts a server on its CPU: it inherits where its parent runs, so that not even its first instruction strays.
+    /// Starts a server on its CPU.
     pub(crate) fn start(self, command: &mut Command) -> io::Result<Child> {
+        self.beside(|| command.spawn())?
+    }
+
+    /// Does something on the servers' CPU: a process that is started inherits where its parent runs, so that not even its
+    /// first instruction strays.
+    pub(crate) fn beside<T>(self, start: impl FnOnce() -> T) -> io::Result<T> {
         pin(self.server)?;
-        let child = command.spawn();
+        let started = start();
         pin(self.load)?;
-        child
+        Ok(started)
     }
 }
 

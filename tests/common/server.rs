@@ -58,6 +58,10 @@ impl Drop for Folder {
     }
 }
 
+/// What glibc must be told for memory to go back to the system: left to itself it keeps what was freed between small pieces
+/// that were not, some tens of megabytes after an attack (docs/faults.md).
+pub(crate) const GIVES_BACK: (&str, &str) = ("MALLOC_MMAP_THRESHOLD_", "65536");
+
 /// The built program, in an environment that doesn't change what it logs.
 pub(crate) fn program() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_websock"));
@@ -215,8 +219,18 @@ impl Server {
 
     /// CPU time that it has used, all but what it is using at this moment.
     pub(crate) fn cpu(&self) -> Duration {
+        self.schedule(0)
+    }
+
+    /// How long it was ready to run, and had to wait for a CPU.
+    pub(crate) fn waited(&self) -> Duration {
+        self.schedule(1)
+    }
+
+    /// A time of those that the kernel's scheduler counts.
+    fn schedule(&self, field: usize) -> Duration {
         let times = fs::read_to_string(format!("/proc/{}/schedstat", self.id())).expect("the server is there");
-        let time = times.split(' ').next().and_then(|time| time.parse().ok());
+        let time = times.split_whitespace().nth(field).and_then(|time| time.parse().ok());
         Duration::from_nanos(time.expect("a time in nanoseconds"))
     }
 
