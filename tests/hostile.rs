@@ -108,7 +108,7 @@ fn a_thousand_hostile_connections_go_by_their_limits_and_cost_the_others_nothing
     let after = server.memory();
     println!("{margins:#?}");
     println!("memory: {before} before, {most} at most, {after} after");
-    assert!(after.saturating_sub(before) < 8 << 20, "{before} bytes before, {after} after");
+    assert!(after.saturating_sub(before) < 16 << 20, "{before} bytes before, {after} after");
 
     // The honest ones have seen nothing of it.
     let [p50, p99, slowest] = [500, 990, 1000].map(|share| percentile(&mut witness.latencies, share));

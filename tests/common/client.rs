@@ -209,8 +209,8 @@ impl Client {
     }
 
     /// Its socket, for what only a few tests do to one.
-    pub(crate) const fn stream(&self) -> &TcpStream {
-        &self.stream
+    pub(crate) fn stream(&self) -> &TcpStream {
+        self.stream.tcp()
     }
 
     /// Its own address.

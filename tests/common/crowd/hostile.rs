@@ -91,7 +91,8 @@ pub(crate) fn vices(limits: &Limits, pace: Duration) -> Vec<Rc<Vice>> {
     // Told to go, they don't; and before they are told, output must have begun to wait.
     let unread = limits.backlog.min(limits.ping * 2) + CLOSE_WAIT;
     let vice = |name, opening: &[u8], then, reads, limit: Duration| {
-        Rc::new(Vice { name, opening: opening.to_vec(), then, reads, limit: Some(limit), fills: limit == unread })
+        let fills = matches!(then, Then::Flood(_)) && !matches!(reads, Reads::All);
+        Rc::new(Vice { name, opening: opening.to_vec(), then, reads, limit: Some(limit), fills })
     };
     vec![
         vice("silent", b"", Then::Nothing, Reads::All, limits.handshake),
