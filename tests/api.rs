@@ -295,6 +295,39 @@ fn calls_that_can_not_be_made() {
 }
 
 #[test]
+fn slow_peers_keep_no_call_waiting() {
+    let server = Server::start("[limits]\nmaxBacklog = 50000\n");
+    let (mut honest, _) = Client::browser(&server, "/");
+    let slow: Vec<_> = (0..100)
+        .map(|_| {
+            let client = Client::connect_from(None, Some(4096), server.address());
+            let mut client = client.upgraded("/", "");
+            client.expect_greeting();
+            client
+        })
+        .collect();
+    let mut script = Client::connect(server.address());
+    let message = "x".repeat(50_000);
+    let data = json!({ "message": message }).to_string();
+    let mut handed = 101;
+    // Their kernel takes some of it; what waits then is over the limit soon.
+    for _ in 0..200 {
+        script.send(&post("/api/relay/broadcast", "", &data));
+        let (status, count) = answer(&mut script);
+        assert_eq!(status, 200);
+        let count = count.as_u64().expect("a number");
+        assert!(count <= handed, "{count} after {handed}");
+        handed = count;
+        assert!(honest.frame().text().len() > 50_000);
+        if handed == 1 {
+            break;
+        }
+    }
+    assert_eq!(handed, 1, "only one reads");
+    assert_eq!(server.lines_with("reads too slowly").len(), slow.len());
+}
+
+#[test]
 fn keys_are_asked_for_where_there_are_any() {
     let server = Server::start("[api]\nkeys = first-key, second-key\n");
     for (field, expected) in [
