@@ -154,3 +154,27 @@ fn resets_at_any_moment_leave_nothing_behind() {
     server::wait_until("their descriptors are given back", || server.descriptors() == before);
     assert_eq!(server.lines_with(" ERROR "), [""; 0]);
 }
+
+/// The kernel's timer of the server's side of a connection, as `/proc/net/tcp` tells it: what it waits for, and how many
+/// hundredths of a second more.
+fn timer_towards(client: std::net::SocketAddr) -> Option<(u32, u64)> {
+    let table = std::fs::read_to_string("/proc/net/tcp").expect("Linux tells");
+    table.lines().skip(1).find_map(|line| {
+        let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+        let (_, port) = fields[2].split_once(':')?;
+        let here = u16::from_str_radix(port, 16).ok()? == client.port() && fields[2].starts_with("0100007F");
+        let (waits_for, left) = fields[5].split_once(':')?;
+        here.then_some((u32::from_str_radix(waits_for, 16).ok()?, u64::from_str_radix(left, 16).ok()?))
+    })
+}
+
+#[test]
+fn the_kernel_asks_whether_a_silent_script_is_still_there() {
+    let server = Server::start("");
+    let script = Client::script(&server);
+    const KEEPALIVE: u32 = 2;
+    // Right after the greeting the timer is that of its delivery.
+    server::wait_until("the kernel's timer is that of keep-alive", || {
+        timer_towards(script.local_address()).is_some_and(|(waits_for, left)| waits_for == KEEPALIVE && left <= 6000)
+    });
+}

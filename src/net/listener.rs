@@ -41,6 +41,11 @@ const DEFERRED: Duration = Duration::from_secs(1);
 /// Who a client on a Unix socket is: this machine. It has no port.
 const LOCAL: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
+/// After so long a silence the kernel asks the peer's whether it is there, so often, and this far apart.
+const KEEP_IDLE: Duration = Duration::from_secs(60);
+const KEEP_COUNT: u32 = 4;
+const KEEP_INTERVAL: Duration = Duration::from_secs(15);
+
 sockopt_impl!(
     /// `TCP_DEFER_ACCEPT` of tcp(7), in seconds.
     DeferAccept,
@@ -159,6 +164,11 @@ impl Listener {
     pub(super) fn tcp(socket: OwnedFd, secure: bool) -> io::Result<Self> {
         // What is written is written at the end of a turn, whole: waiting for more would only delay it.
         sockopt::set_tcp_nodelay(&socket, true)?;
+        // Scripts are not pinged: the kernel finds out about those that are gone without a word, in two minutes.
+        sockopt::set_socket_keepalive(&socket, true)?;
+        sockopt::set_tcp_keepidle(&socket, KEEP_IDLE)?;
+        sockopt::set_tcp_keepintvl(&socket, KEEP_INTERVAL)?;
+        sockopt::set_tcp_keepcnt(&socket, KEEP_COUNT)?;
         let seconds = u32::try_from(DEFERRED.as_secs()).unwrap_or(u32::MAX);
         nix::sys::socket::setsockopt(&socket, DeferAccept, &seconds)?;
         let socket = TcpListener::from_std(socket.into());
