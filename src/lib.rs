@@ -59,7 +59,7 @@
 //!   once, so that nothing is handed to it and every count is true; its application hears of it when the turn settles.
 //! - **Backpressure**: a connection with 64 KiB waiting is not read from. One that had more than `maxBacklog` waiting
 //!   before this turn gets nothing more and is closed with 1013, and whoever sent is told that it was not delivered.
-//! - **Fairness**: who sends much waits for the next turn once a turn has brought 128 KiB from such as it; who sends little is
+//! - **Fairness**: who sends much waits for the next turn once a turn has brought 256 KiB from such as it; who sends little is
 //!   read from at once.
 //! - **Standing still**: a loop that comes back later than it meant to (stopped, suspended) does not hold that time
 //!   against anybody: its clock goes on from where it stood.

@@ -340,6 +340,7 @@ impl Registry {
     pub fn set_full(&mut self, key: ConnectionKey, full: bool) {
         if let Some(client) = self.clients.get_mut(key.slot as usize).and_then(Option::as_mut)
             && client.key == key
+            && client.is_full() != full
         {
             client.role.0 = if full { client.role.0 | Role::FULL } else { client.role.0 & !Role::FULL };
         }

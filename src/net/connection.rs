@@ -41,8 +41,6 @@ pub(super) struct Connection<S> {
     pub(super) sends_much: bool,
     /// The poll has said that the peer has ended its side, or that it is broken: no further event will tell of it.
     pub(super) ended: bool,
-    /// The registry says that nothing more can be handed to it.
-    pub(super) full: bool,
     /// The poll tells when it is writable.
     pub(super) watched_writable: bool,
     /// Our side is shut.
@@ -64,7 +62,6 @@ impl<S: Socket> Connection<S> {
             unread: false,
             sends_much: false,
             ended: false,
-            full: false,
             watched_writable: false,
             shut: false,
         }

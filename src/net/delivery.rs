@@ -314,10 +314,7 @@ impl<S: Socket> Hub<S> {
     pub(super) fn note_full(&mut self, slot: usize) {
         let connection = &mut self.connections[slot];
         let full = connection.waiting() > self.config.limits.max_backlog;
-        if full != connection.full {
-            connection.full = full;
-            self.registry.set_full(connection.key(slot), full);
-        }
+        self.registry.set_full(connection.key(slot), full);
     }
 
     /// Writes all output that there is so far, since it refers to the message `received` or has become much. The first

@@ -48,8 +48,8 @@ const READ: usize = 128 * 1024;
 const MUCH: usize = 16 * 1024;
 
 /// Once those who send much have brought so much in a turn, the others of them wait for the next: who sends little is not to
-/// wait for all of them. Bytes are counted and not frames; so much in the smallest of them takes half a millisecond.
-const MUCH_A_TURN: usize = 128 * 1024;
+/// wait for all of them. Bytes are counted and not frames; so much in the smallest of them takes a millisecond.
+const MUCH_A_TURN: usize = 256 * 1024;
 
 /// Where a read begins in its buffer, so that the payload behind a header of 14 bytes is aligned to 64.
 const READ_OFFSET: usize = 64 - frame::MAX_HEADER;
