@@ -59,8 +59,8 @@
 //!   once, so that nothing is handed to it and every count is true; its application hears of it when the turn settles.
 //! - **Backpressure**: a connection with 64 KiB waiting is not read from. One that had more than `maxBacklog` waiting
 //!   before this turn gets nothing more and is closed with 1013, and whoever sent is told that it was not delivered.
-//! - **Fairness**: who sends much waits for the next turn once a turn has brought 256 KiB from such as it; who sends little is
-//!   read from at once.
+//! - **Fairness**: who sends much waits for the next turn once such as it have been a tenth of a millisecond's work, by the
+//!   bytes and frames that they brought; who sends little is read from at once.
 //! - **Standing still**: a loop that comes back later than it meant to (stopped, suspended) does not hold that time
 //!   against anybody: its clock goes on from where it stood.
 //! - **Stopping**: up to a thousand clients are told at once, more of them in waves, all within half of `drainTimeout`.

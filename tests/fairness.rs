@@ -43,12 +43,13 @@ fn who_sends_little_does_not_wait_for_all_who_send_much() {
         assert_eq!(std::mem::take(&mut wire.to_peer), plain(TEXT, b"little"));
         drop(wire);
         let now = unread(&world);
-        assert!(left - now <= 3 * READ, "{} bytes in a turn", left - now);
+        // A thousand of the smallest frames, and what one more read brings.
+        assert!(left - now <= 16 * 1024, "{} bytes in a turn", left - now);
         left = now;
         turns += 1;
     }
     assert_eq!(left, 0, "all of it was read");
-    assert!(turns >= MANY, "{turns} turns");
+    assert!(turns >= 30 * MANY, "{turns} turns");
 }
 
 #[test]

@@ -18,6 +18,17 @@ const CONGESTED: usize = 64 * 1024;
 /// Most slices in one write.
 const MAX_SLICES: usize = 16;
 
+/// How much a connection sends, as far as its last read tells.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Sends {
+    /// Next to nothing, or what a page has to say.
+    Little,
+    /// Much.
+    Much,
+    /// Much, in many small frames: a little of that takes as long as a lot of something else.
+    Many,
+}
+
 /// Everything the loop keeps of one connection. Idle, it is this and the entry in the registry: no buffers.
 #[derive(Debug)]
 pub(super) struct Connection<S> {
@@ -37,8 +48,8 @@ pub(super) struct Connection<S> {
     pub(super) dirty: bool,
     /// It is in the loop's list of those with input that no event will tell of.
     pub(super) unread: bool,
-    /// Its last read brought much.
-    pub(super) sends_much: bool,
+    /// What its last read brought.
+    pub(super) sends: Sends,
     /// The poll has said that the peer has ended its side, or that it is broken: no further event will tell of it.
     pub(super) ended: bool,
     /// The poll tells when it is writable.
@@ -60,7 +71,7 @@ impl<S: Socket> Connection<S> {
             counted: 0,
             dirty: false,
             unread: false,
-            sends_much: false,
+            sends: Sends::Little,
             ended: false,
             watched_writable: false,
             shut: false,

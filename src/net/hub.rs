@@ -18,7 +18,7 @@ use std::time::Duration;
 use log::{error, info, warn};
 use slab::Slab;
 
-use super::connection::Connection;
+use super::connection::{Connection, Sends};
 use super::drain::Leaving;
 use super::outgoing::{Outgoing, Source};
 use super::socket::Socket;
@@ -44,12 +44,19 @@ use crate::proto::{CloseCode, Message};
 /// Most bytes of one read. A message of 64 KiB and its header fit with room to spare, so it takes one read and no copy.
 const READ: usize = 128 * 1024;
 
-/// A connection whose last read brought so much is one that sends much.
-const MUCH: usize = 16 * 1024;
+/// Most bytes of a read from one that sends many small frames.
+const SMALL_READ: usize = 4 * 1024;
 
-/// Once those who send much have brought so much in a turn, the others of them wait for the next: who sends little is not to
-/// wait for all of them. Bytes are counted and not frames; so much in the smallest of them takes a millisecond.
-const MUCH_A_TURN: usize = 256 * 1024;
+/// What it takes to read a frame, and so many bytes: a unit of work, some 50 ns.
+const UNIT: usize = 256;
+
+/// A read that was so much work is much; so many frames in one are many.
+const MUCH: usize = 64;
+const MANY: u64 = 256;
+
+/// Once those who send much have been so much work in a turn, the others of them wait for the next, since who sends little
+/// is not to wait for all of them: a tenth of a millisecond.
+const MUCH_A_TURN: usize = 1024;
 
 /// Where a read begins in its buffer, so that the payload behind a header of 14 bytes is aligned to 64.
 const READ_OFFSET: usize = 64 - frame::MAX_HEADER;
@@ -102,7 +109,7 @@ pub struct Hub<S: Socket> {
     pub(super) dirty: Vec<usize>,
     /// Connections with input that no event will tell of.
     pub(super) unread: VecDeque<ConnectionKey>,
-    /// Bytes that those who send much have brought in this turn.
+    /// The work that those who send much have been in this turn.
     much: usize,
     /// Clients that have left the registry and whose application does not know yet.
     pub(super) departed: VecDeque<(Client, End)>,
@@ -220,19 +227,19 @@ impl<S: Socket> Hub<S> {
     pub fn ready(&mut self, slot: usize, writable: bool, ended: bool, now: Moment) {
         let Some(connection) = self.connections.get_mut(slot) else { return };
         connection.ended |= ended;
-        if (writable || ended)
-            && let Err(error) = connection.drain()
-        {
-            self.lose(slot, &error);
-            return;
+        if writable || ended {
+            if let Err(error) = connection.drain() {
+                self.lose(slot, &error);
+                return;
+            }
+            // What has drained is as good as never having waited for a message that comes with the same event.
+            self.note_full(slot);
+            self.mark(slot);
         }
-        // What has drained is as good as never having waited for a message that comes with the same event.
-        self.note_full(slot);
-        self.mark(slot);
         let connection = &self.connections[slot];
         if connection.unread {
             // It is read on in its turn, however often more comes.
-        } else if connection.sends_much && self.much >= MUCH_A_TURN {
+        } else if connection.sends != Sends::Little && self.much >= MUCH_A_TURN {
             self.read_later(slot);
         } else {
             self.read(slot, now);
@@ -339,7 +346,8 @@ impl<S: Socket> Hub<S> {
             if connection.is_congested() && !connection.ended {
                 break;
             }
-            let read = match connection.socket.read(&mut buffer[READ_OFFSET..]) {
+            let room = if connection.sends == Sends::Many { SMALL_READ } else { READ };
+            let read = match connection.socket.read(&mut buffer[READ_OFFSET..READ_OFFSET + room]) {
                 Ok(0) => {
                     let start = self.outbox.arena.len();
                     let end = connection.session.eof(&mut turn!(self, now));
@@ -357,12 +365,10 @@ impl<S: Socket> Hub<S> {
             };
             came = true;
             connection.session.heard();
-            connection.sends_much = read >= MUCH;
-            if connection.sends_much {
-                self.much += read;
-            }
+            let before = self.metrics.frames.frames;
             self.process(slot, &mut buffer[READ_OFFSET..READ_OFFSET + read], now);
-            if !self.connections[slot].socket.is_drained(read, READ) {
+            self.note_work(slot, read, self.metrics.frames.frames - before);
+            if !self.connections[slot].socket.is_drained(read, room) {
                 // There may be more: next turn, after the others.
                 self.read_later(slot);
                 break;
@@ -383,6 +389,21 @@ impl<S: Socket> Hub<S> {
             connection.unread = true;
             self.unread.push_back(connection.key(slot));
         }
+    }
+
+    /// Notes what it took to read so many bytes with so many frames in them.
+    #[inline]
+    fn note_work(&mut self, slot: usize, bytes: usize, frames: u64) {
+        let work = bytes / UNIT + usize::try_from(frames).unwrap_or(usize::MAX);
+        let sends = match work {
+            ..MUCH => Sends::Little,
+            _ if frames < MANY => Sends::Much,
+            _ => Sends::Many,
+        };
+        if sends != Sends::Little {
+            self.much += work;
+        }
+        self.connections[slot].sends = sends;
     }
 
     fn process(&mut self, slot: usize, bytes: &mut [u8], now: Moment) {

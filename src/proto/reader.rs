@@ -108,6 +108,7 @@ impl Reader {
             && let Some(kind) = kind_of(header.opcode)
             && length_of(header) <= turn.limits.message
         {
+            turn.tally.frames += 1;
             return message(kind, header, input).map(Some);
         }
         let may_pack = deflate.is_some();
@@ -131,6 +132,7 @@ impl Reader {
                 Some(assembly) if assembly.is_cut() => {
                     let frame = assembly.top_up(input);
                     let Some(header) = whole(frame, may_pack, turn)? else { return Ok(None) };
+                    turn.tally.frames += 1;
                     if header.opcode.is_control() {
                         let mut payload = frame[header.size..].to_vec();
                         unmask(&mut payload, header);
@@ -147,6 +149,7 @@ impl Reader {
                         self.assembly(turn).top_up(input);
                         return Ok(None);
                     };
+                    turn.tally.frames += 1;
                     if header.opcode.is_control() {
                         let frame = input.take(header.size + length_of(header));
                         let payload = &mut frame[header.size..];

@@ -47,6 +47,9 @@ impl Traffic {
 /// What all sessions have read and sent.
 #[derive(Clone, Debug, Default)]
 pub struct Tally {
+    /// Frames from peers, each fragment by itself: what it takes to read them goes by their number as much as by their
+    /// bytes.
+    pub frames: u64,
     /// From peers, as far as it was whole and well formed.
     pub received: Traffic,
     /// To peers. What a connection ends before it could be written is counted all the same.
