@@ -324,7 +324,9 @@ fn slow_peers_keep_no_call_waiting() {
         }
     }
     assert_eq!(handed, 1, "only one reads");
-    assert_eq!(server.lines_with("reads too slowly").len(), slow.len());
+    server::wait_until("each of the others is in the log", || {
+        server.lines_with("reads too slowly").len() == slow.len()
+    });
 }
 
 #[test]
