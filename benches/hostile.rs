@@ -16,7 +16,7 @@
 //! `waited` says how long the server was ready to run and had to wait for its CPU, which then had other things to do: where
 //! that is much, the machine is not quiet, and the figures say more about it than about the server. The last columns are the
 //! server's own share in a wait, by its `/metrics`: what comes in during a turn waits for its end. The rest is the kernel's,
-//! and this program's, whose threads share a CPU.
+//! and this program's, whose threads share a CPU: `chrt -f 10` in front of it keeps them out of each other's way.
 
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
