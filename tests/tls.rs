@@ -146,6 +146,18 @@ fn large_messages_go_both_ways() {
     }
 }
 
+#[test]
+fn many_small_messages_in_one_go_are_all_answered() {
+    let pair = Pair::new();
+    let server = start(&pair, "");
+    let mut client = connect(secure(&server), &Arc::new(config(&pair, &BOTH))).upgraded("/echo", "");
+    // The second time the server knows that this one sends many.
+    for _ in 0..3 {
+        client.send(&masked(BINARY, b"x").repeat(2000));
+        client.expect_bytes(&plain(BINARY, b"x").repeat(2000));
+    }
+}
+
 /// A browser with TLS whose kernel takes little on its behalf.
 fn slow_browser(server: &Server, pair: &Pair) -> Client {
     let socket = rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::STREAM, None);

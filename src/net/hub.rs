@@ -346,7 +346,10 @@ impl<S: Socket> Hub<S> {
             if connection.is_congested() && !connection.ended {
                 break;
             }
-            let room = if connection.sends == Sends::Many { SMALL_READ } else { READ };
+            let room = match connection.sends {
+                Sends::Many => connection.socket.least_room().clamp(SMALL_READ, READ),
+                Sends::Little | Sends::Much => READ,
+            };
             let read = match connection.socket.read(&mut buffer[READ_OFFSET..READ_OFFSET + room]) {
                 Ok(0) => {
                     let start = self.outbox.arena.len();

@@ -23,6 +23,11 @@ pub trait Socket {
     /// `first`: it was not told before.
     fn watch(&mut self, poll: &Self::Poll, slot: usize, writable: bool, first: bool) -> io::Result<()>;
 
+    /// How large the buffer of a read must be at least.
+    fn least_room(&self) -> usize {
+        1
+    }
+
     /// Whether a read just done, which gave `read` bytes where there was room for `room`, has taken all that there was:
     /// what comes later comes with an event of its own.
     fn is_drained(&self, read: usize, room: usize) -> bool {

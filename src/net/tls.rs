@@ -38,6 +38,9 @@ const OVERHEAD: usize = 64;
 /// How far into the read buffer ciphertext is read: the plaintext of a record is put in front of it.
 const GAP: usize = RECORD;
 
+/// Room for the longest handshake message that rustls takes, and a record.
+pub(super) const LEAST_ROOM: usize = 128 * 1024;
+
 /// What must be free in the read buffer for another read to be worth its while.
 const ROOM: usize = 2 * RECORD;
 
@@ -127,9 +130,10 @@ impl<S: Stream> Tls<S> {
 
     // --- Reading ----------------------------------------------------------------------------------------------------
 
-    /// Reads what there is, as far as there is room: see [`Socket::read`](super::socket::Socket::read). `buffer` must
-    /// have room for a handshake message and a record, 128 KiB.
+    /// Reads what there is, as far as there is room: see [`Socket::read`](super::socket::Socket::read). `buffer` has at
+    /// least [`LEAST_ROOM`].
     pub(super) fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        debug_assert!(buffer.len() >= LEAST_ROOM, "{} bytes of room", buffer.len());
         self.more = false;
         let mut reading = Reading { plain: 0, start: GAP, filled: GAP };
         while self.end.is_none() {

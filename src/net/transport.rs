@@ -10,7 +10,7 @@ use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
 
 use super::socket::Socket;
-use super::tls::{Stream, Tls};
+use super::tls::{self, Stream, Tls};
 
 /// The stream of a connection.
 #[derive(Debug)]
@@ -64,6 +64,14 @@ impl Socket for Transport {
             source.register(poll, Token(slot), interest)
         } else {
             source.reregister(poll, Token(slot), interest)
+        }
+    }
+
+    #[inline]
+    fn least_room(&self) -> usize {
+        match self {
+            Self::Tcp(_) | Self::Unix(_) => 1,
+            Self::Tls(_) => tls::LEAST_ROOM,
         }
     }
 
