@@ -1,8 +1,8 @@
 //! The server behind nginx, Apache, Caddy and HAProxy, each as its page in `docs/` configures it: the configuration and
 //! the settings are taken out of that page, only ports and times are replaced.
 //!
-//! It needs those four, so it is ignored unless asked for: `tests/run proxies`, which installs them and runs this against
-//! the release build (`WEBSOCK_BIN`).
+//! It needs those four, so a bare `cargo test` leaves it out (`test = false` in Cargo.toml): `tests/run proxies` installs
+//! them and runs it, against the release build (`WEBSOCK_BIN`).
 
 use std::cell::RefCell;
 use std::fs;
@@ -324,30 +324,25 @@ fn without_trusted_proxies_nobody_is_local(recipe: &Recipe) {
 }
 
 #[test]
-#[ignore = "needs nginx: tests/run proxies"]
 fn behind_nginx() {
     holds(&NGINX);
 }
 
 #[test]
-#[ignore = "needs Apache: tests/run proxies"]
 fn behind_apache() {
     holds(&APACHE);
 }
 
 #[test]
-#[ignore = "needs Caddy: tests/run proxies"]
 fn behind_caddy() {
     holds(&CADDY);
 }
 
 #[test]
-#[ignore = "needs HAProxy: tests/run proxies"]
 fn behind_haproxy() {
     holds(&HAPROXY);
 }
 
-/// This one runs everywhere: a page that has changed its form is noticed.
 #[test]
 fn the_pages_have_what_is_run() {
     let address = SocketAddr::from(([127, 0, 0, 1], 1));
