@@ -59,7 +59,7 @@ pub fn read<'d, T: Deserialize<'d>>(data: &'d str) -> Result<T, Failure> {
 
 /// Whether `path` is one of the API's.
 pub fn is_call(path: &str) -> bool {
-    path.starts_with(PREFIX) || path.len() + 1 == PREFIX.len() && PREFIX.starts_with(path)
+    path == "/api" || path.starts_with(PREFIX)
 }
 
 /// Does what is asked for. The result is JSON.

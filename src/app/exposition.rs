@@ -32,8 +32,6 @@ pub struct Exposition<'a> {
     pub max_memory: usize,
 }
 
-const KINDS: [ClientKind; 2] = [ClientKind::Browser, ClientKind::Script];
-
 /// The opcodes under which something can be counted; a continuation is part of its message.
 const OPCODES: [(Opcode, &str); 5] = [
     (Opcode::Text, "text"),
@@ -62,18 +60,18 @@ impl Exposition<'_> {
             "Connections now; type other: not upgraded yet, refused, or closed already.",
         );
         for (resource, path) in self.routes.paths() {
-            for kind in KINDS {
+            for kind in ClientKind::ALL {
                 let now = self.clients.population(resource, kind).now;
-                text.sample("connections", &[("resource", path), ("type", name_of(kind))], now);
+                text.sample("connections", &[("resource", path), ("type", kind.name())], now);
             }
         }
         let other = self.connections.saturating_sub(self.clients.len());
         text.sample("connections", &[("resource", ""), ("type", "other")], other);
         text.begin("connections_total", "counter", "Connections that became clients of a resource.");
         for (resource, path) in self.routes.paths() {
-            for kind in KINDS {
+            for kind in ClientKind::ALL {
                 let ever = self.clients.population(resource, kind).ever;
-                text.sample("connections_total", &[("resource", path), ("type", name_of(kind))], ever);
+                text.sample("connections_total", &[("resource", path), ("type", kind.name())], ever);
             }
         }
         text.single(
@@ -160,13 +158,6 @@ impl Exposition<'_> {
         text.optional("certificate_expiry_timestamp_seconds", "gauge", help, expires);
         text.begin("build_info", "gauge", "Always 1; the labels say which build this is.");
         text.sample("build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1);
-    }
-}
-
-const fn name_of(kind: ClientKind) -> &'static str {
-    match kind {
-        ClientKind::Browser => "browser",
-        ClientKind::Script => "script",
     }
 }
 

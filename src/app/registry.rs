@@ -22,12 +22,22 @@ pub enum ClientKind {
     Script,
 }
 
-impl fmt::Display for ClientKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl ClientKind {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Browser, Self::Script];
+
+    /// The kind in a word, for logs, metrics and lists.
+    pub const fn name(self) -> &'static str {
+        match self {
             Self::Browser => "browser",
             Self::Script => "script",
-        })
+        }
+    }
+}
+
+impl fmt::Display for ClientKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }
 

@@ -57,7 +57,7 @@ struct Row<'a> {
     ident: &'a str,
     resource: &'a str,
     #[serde(rename = "type")]
-    kind: String,
+    kind: &'static str,
     address: String,
     connected: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -130,7 +130,7 @@ impl Relay {
                 uuid: client.id.to_string(),
                 ident: client.ident().unwrap_or_default(),
                 resource: self.paths.get(usize::from(client.resource.0)).map_or("", String::as_str),
-                kind: client.kind().to_string(),
+                kind: client.kind().name(),
                 address: client.address.to_string(),
                 connected: client.connected(),
                 user: client.user(),

@@ -36,12 +36,12 @@ impl<S: Socket> Hub<S> {
     pub(super) fn call(&mut self, slot: usize, posted: Result<Box<Posted>, Refusal>, now: Moment) {
         let posted = match posted {
             Ok(posted) => posted,
-            Err(refusal) => return self.refuse_call(slot, "-", refusal, now),
+            Err(refusal) => return self.refuse_call(slot, "", refusal, now),
         };
         let mut room = http::fields();
         let request = match Request::parse(&posted.head, &mut room) {
             Ok(request) => request,
-            Err(refusal) => return self.refuse_call(slot, "-", refusal, now),
+            Err(refusal) => return self.refuse_call(slot, "", refusal, now),
         };
         let outcome = api::call(&mut self.routes, &self.registry, &mut self.outbox, request.path, &posted.body);
         let address = self.connections[slot].address;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::backlog::Backlog;
 use super::outgoing::{Chain, Outgoing, Places};
-use super::socket::Socket;
+use super::socket::{Socket, write_some};
 use crate::app::registry::Address;
 use crate::clock::Moment;
 use crate::id::ConnectionKey;
@@ -159,7 +159,7 @@ impl<S: Socket> Connection<S> {
             if count == 0 {
                 return Ok(None);
             }
-            let written = write_some(&mut self.socket, &batch[..count])?;
+            let written = write_some(|| self.socket.write(&batch[..count]))?;
             total += written;
             if written < length {
                 return Ok(Some(total));
@@ -193,7 +193,7 @@ impl<S: Socket> Connection<S> {
             let [front, back] = backlog.slices();
             let length = front.len() + back.len();
             let count = if back.is_empty() { 1 } else { 2 };
-            let written = write_some(&mut self.socket, &[front, back][..count])?;
+            let written = write_some(|| self.socket.write(&[front, back][..count]))?;
             backlog.advance(written);
             if written < length {
                 break;
@@ -220,18 +220,6 @@ fn rest<'b>(slices: impl Iterator<Item = &'b [u8]>, mut skip: usize) -> impl Ite
         skip -= cut;
         &slice[cut..]
     })
-}
-
-/// Writes once; zero where the kernel takes nothing now.
-fn write_some<S: Socket>(socket: &mut S, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-    loop {
-        match socket.write(slices) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(0),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            result => return result,
-        }
-    }
 }
 
 #[cfg(test)]

@@ -367,8 +367,7 @@ impl<S: Socket> Hub<S> {
         let waiting = self.unread.iter().filter(|key| self.slot(**key).is_some()).count();
         let marked = self.connections.iter().filter(|(_, connection)| connection.unread).count();
         assert_eq!(waiting, marked, "who is to be read from stands in the list once");
-        let kinds = [ClientKind::Browser, ClientKind::Script];
-        let populations = self.routes.paths().flat_map(|(resource, _)| kinds.map(|kind| (resource, kind)));
+        let populations = self.routes.paths().flat_map(|(resource, _)| ClientKind::ALL.map(|kind| (resource, kind)));
         let counted: usize = populations.map(|(resource, kind)| self.registry.population(resource, kind).now).sum();
         assert_eq!(counted, self.registry.len(), "every client is one of its resource's");
         let mut held = 0;

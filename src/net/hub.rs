@@ -1,8 +1,8 @@
 //! A turn of the loop without its poll: what happens to connections when there is something to read, room to write, or
 //! a deadline has come.
 //!
-//! Whoever drives it calls, in this order: [`Hub::open`] and [`Hub::ready`] for what the poll tells, [`Hub::go_on`] for
-//! input left over, [`Hub::expire`] for deadlines, and then [`Hub::settle`], once, which writes. All reads come before
+//! Whoever drives it calls, in this order: [`Hub::go_on`] for input left over, [`Hub::ready`] and [`Hub::open`] for what the
+//! poll tells, [`Hub::expire`] for deadlines, and then [`Hub::settle`], once, which writes. All reads come before
 //! all writes: that beats alternating where many connections are busy. Only a large message is written at once, since
 //! it is sent from where it lies in the read buffer.
 //!

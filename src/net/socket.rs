@@ -55,3 +55,15 @@ pub trait Socket {
         None
     }
 }
+
+/// Writes once, by `write`; zero where the kernel takes nothing now.
+pub(super) fn write_some(mut write: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+    loop {
+        match write() {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(0),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}

@@ -21,6 +21,7 @@ mod scratch;
 #[cfg(test)]
 mod tests;
 
+use super::socket::write_some;
 pub(super) use scratch::Scratch;
 use scratch::Source;
 
@@ -362,7 +363,7 @@ impl<S: Stream> Tls<S> {
             self.outgoing.extend_from_slice(bytes);
             true
         } else {
-            match write_some(&mut self.stream, bytes) {
+            match write_some(|| self.stream.write(bytes)) {
                 Ok(written) => {
                     self.outgoing = bytes[written..].to_vec();
                     true
@@ -386,7 +387,7 @@ impl<S: Stream> Tls<S> {
         if self.outgoing.is_empty() {
             return Ok(true);
         }
-        self.sent += write_some(&mut self.stream, &self.outgoing[self.sent..])?;
+        self.sent += write_some(|| self.stream.write(&self.outgoing[self.sent..]))?;
         if self.sent < self.outgoing.len() {
             return Ok(false);
         }
@@ -452,18 +453,6 @@ struct Reading {
     plain: usize,
     start: usize,
     filled: usize,
-}
-
-/// Writes once; zero where the kernel takes nothing now.
-fn write_some(stream: &mut impl Write, bytes: &[u8]) -> io::Result<usize> {
-    loop {
-        match stream.write(bytes) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(0),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            result => return result,
-        }
-    }
 }
 
 /// Whether a client takes this port for one of plain HTTP.

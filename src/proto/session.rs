@@ -524,7 +524,6 @@ impl Session {
         self.say(Opcode::Close, false, turn, |out| frame::write_close(out, code, why));
     }
 
-    /// The beginning of a request head, where one has begun.
     /// Bytes that a request holds which is not whole; zero: none has begun.
     fn request_held(&self) -> usize {
         self.extra.as_ref().map_or(0, |extra| extra.request.held())
