@@ -23,6 +23,8 @@ use std::time::{Duration, Instant};
 
 use lexopt::prelude::*;
 
+#[path = "soak/attacked.rs"]
+mod attacked;
 #[path = "../tests/common/crowd.rs"]
 mod crowd;
 #[path = "endtoend/measure.rs"]
@@ -31,13 +33,11 @@ mod measure;
 #[path = "../tests/common/server.rs"]
 mod server;
 
+use attacked::Result;
 use crowd::honest::{Broadcaster, Echoer, Listener, Witness, percentile};
 use crowd::hostile::{Attack, Limits};
 use crowd::{Crowd, held_by_server};
 use server::{Client, Server};
-
-/// What fails here ends the program, with words for whoever runs it.
-type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 const LIMIT: Duration = Duration::from_secs(5);
 const LIMITS: Limits = Limits { handshake: LIMIT, message: LIMIT, ping: LIMIT, backlog: LIMIT };
@@ -56,7 +56,6 @@ struct Options {
     only: Option<String>,
 }
 
-/// `None`: `cargo test --benches` runs this program without `--bench`, and there is nothing to test.
 fn parse() -> std::result::Result<Option<Options>, lexopt::Error> {
     let mut options = Options { time: Duration::from_secs(10), rounds: 5, hostile: 1000, only: None };
     let mut bench = false;
@@ -74,34 +73,11 @@ fn parse() -> std::result::Result<Option<Options>, lexopt::Error> {
 }
 
 fn main() -> ExitCode {
-    let result = match parse() {
-        Ok(Some(options)) => measure(&options),
-        Ok(None) => Ok(()),
-        Err(error) => Err(error.into()),
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("hostile: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    attacked::conclude("hostile", parse(), measure)
 }
 
 fn measure(options: &Options) -> Result<()> {
-    let cpus = measure::Cpus::divide()?;
-    if cpus.is_none() {
-        eprintln!("there is one CPU: the server and everyone else share it, and the figures are worth little");
-    }
-    let start = || {
-        let mut command = server::program();
-        command.env("RUST_LOG", "error,websock::net::server=info").env(server::GIVES_BACK.0, server::GIVES_BACK.1);
-        Server::start_as(command, &format!("[limits]\n{}", LIMITS.ini()), "ws://127.0.0.1:0")
-    };
-    let server = match cpus {
-        Some(cpus) => cpus.beside(start)?,
-        None => start(),
-    };
+    let server = attacked::start(&LIMITS)?;
     let mut witness = Witness::default();
     let mut crowd = Crowd::new(server.address());
     let began = Instant::now();

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use lexopt::prelude::*;
 
+mod attacked;
 mod client;
 #[path = "../../tests/common/crowd.rs"]
 mod crowd;
@@ -27,14 +28,12 @@ mod measure;
 mod server;
 mod world;
 
+use attacked::Result;
 use client::{Announcer, Client};
 use crowd::Crowd;
 use crowd::hostile::{Attack, Limits};
 use server::Server;
 use world::World;
-
-/// What fails here ends the program, with words for whoever runs it.
-type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 const LIMIT: Duration = Duration::from_secs(5);
 const LIMITS: Limits =
@@ -52,7 +51,6 @@ struct Options {
     hostile: usize,
 }
 
-/// `None`: `cargo test --benches` runs this program without `--bench`, and there is nothing to test.
 fn parse() -> std::result::Result<Option<Options>, lexopt::Error> {
     let mut options = Options { minutes: 1.0, clients: 5000, hostile: 500 };
     let mut bench = false;
@@ -70,31 +68,11 @@ fn parse() -> std::result::Result<Option<Options>, lexopt::Error> {
 }
 
 fn main() -> ExitCode {
-    let result = match parse() {
-        Ok(Some(options)) => soak(&options),
-        Ok(None) => Ok(()),
-        Err(error) => Err(error.into()),
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("soak: {error}");
-            ExitCode::FAILURE
-        }
-    }
+    attacked::conclude("soak", parse(), soak)
 }
 
 fn soak(options: &Options) -> Result<()> {
-    let cpus = measure::Cpus::divide()?;
-    let start = || {
-        let mut command = server::program();
-        command.env("RUST_LOG", "error,websock::net::server=info").env(server::GIVES_BACK.0, server::GIVES_BACK.1);
-        Server::start_as(command, &format!("[limits]\n{}", LIMITS.ini()), "ws://127.0.0.1:0")
-    };
-    let server = match cpus {
-        Some(cpus) => cpus.beside(start)?,
-        None => start(),
-    };
+    let server = attacked::start(&LIMITS)?;
     let mut world = World::default();
     let mut crowd = Crowd::new(server.address());
     crowd.add(Announcer::default(), &mut world);
