@@ -11,8 +11,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::outbox::Outbox;
-use super::registry::Registry;
-use super::{Exchange, Routes};
+use super::{Exchange, Routes, World};
 use crate::proto::http::{Refusal, Response};
 
 /// What all paths of the API begin with.
@@ -69,7 +68,7 @@ pub fn is_call(path: &str) -> bool {
 /// There is no such service or action, or it can't be done with these data.
 pub fn call(
     routes: &mut Routes,
-    clients: &Registry,
+    world: World<'_>,
     outbox: &mut Outbox,
     path: &str,
     body: &[u8],
@@ -84,7 +83,7 @@ pub fn call(
         if !data.trim_start_matches([' ', '\t', '\r', '\n']).starts_with('{') {
             return Err(Failure::new(400, "the data must be a JSON object"));
         }
-        application.on_call(&mut Exchange::new(id, clients, outbox), action, data)
+        application.on_call(&mut Exchange::new(id, world, outbox), action, data)
     };
     match action {
         "batch" => batch(data, one),

@@ -80,6 +80,8 @@ pub struct Upgrade<'r> {
     pub user: Option<Box<str>>,
     /// Where it comes from.
     pub ip: IpAddr,
+    /// The query of the request's target; empty for none.
+    pub query: &'r str,
     /// The subprotocol agreed on.
     pub subprotocol: Option<&'static str>,
     /// The compression agreed on.
@@ -221,6 +223,7 @@ impl Gate<'_> {
             ident,
             user,
             ip: source.ip,
+            query: request.query,
             subprotocol,
             deflate: if self.config.deflate.enabled { deflate } else { None },
             paced: script && subprotocol.is_none(),

@@ -2,7 +2,7 @@
 //!
 //! An application is a type that implements [`Application`]. It sees the [`Registry`] and asks for things to be done
 //! through its [`Context`]; it can't fail, and nothing of any connection is borrowed while it runs. This directory names
-//! no socket, no poll and no clock.
+//! no socket and no poll, and reads no clock: it is told what moment it is.
 //!
 //! **Adding one is one new file here, and two lines below: its `mod` and its row in [`HANDLERS`].** The path it serves
 //! comes from the INI file.
@@ -23,9 +23,12 @@ mod webntf;
 use std::borrow::Cow;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
+use std::time::Duration;
 
+use crate::clock::Moment;
 use crate::config::Config;
 use crate::id::ConnectionKey;
+use crate::metrics::Metrics;
 use crate::proto::session::End;
 use crate::proto::{CloseCode, Kind, Message};
 use api::Failure;
@@ -55,7 +58,7 @@ pub trait Application: fmt::Debug {
     }
 
     /// A client has come; it is in the registry already.
-    fn on_open(&mut self, _ctx: &mut Context<'_>) {}
+    fn on_open(&mut self, _ctx: &mut Context<'_>, _opening: &Opening<'_>) {}
 
     /// A client has sent a message.
     fn on_message(&mut self, ctx: &mut Context<'_>, message: &Message<'_>);
@@ -72,6 +75,15 @@ pub trait Application: fmt::Debug {
     /// A client has gone; it is not in the registry any more.
     fn on_close(&mut self, _ctx: &mut Context<'_>, _end: &End) {}
 
+    /// When [`Application::on_time`] is to be called; [`Moment::NEVER`]: not at all. Asked in every turn, so it is to be
+    /// known, not searched for.
+    fn due(&self) -> Moment {
+        Moment::NEVER
+    }
+
+    /// The moment that [`Application::due`] gave has come.
+    fn on_time(&mut self, _exchange: &mut Exchange<'_>) {}
+
     /// The configuration was read again.
     fn configure(&mut self, _config: &Config) {}
 
@@ -81,10 +93,32 @@ pub trait Application: fmt::Debug {
     }
 }
 
+/// What surrounds an application while it runs, to be looked at.
+#[derive(Clone, Copy, Debug)]
+pub struct World<'a> {
+    /// Everyone who is connected.
+    pub clients: &'a Registry,
+    /// What was counted so far.
+    pub metrics: &'a Metrics,
+    /// This turn's moment.
+    pub now: Moment,
+    /// Says how long it is since 1970 began.
+    pub wall_clock: fn() -> Duration,
+}
+
+/// What a client said when it came, besides what the registry keeps of it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Opening<'a> {
+    /// The subprotocol agreed on: one of [`Application::subprotocols`].
+    pub subprotocol: Option<&'static str>,
+    /// The query of the request's target, as it came; empty where there was none.
+    pub query: &'a str,
+}
+
 /// Who is connected, and what is to be sent: what an application works with, whoever has asked it for something.
 #[derive(Debug)]
 pub struct Exchange<'a> {
-    clients: &'a Registry,
+    world: World<'a>,
     outbox: &'a mut Outbox,
     application: ApplicationId,
 }
@@ -107,13 +141,28 @@ impl Audience {
 
 impl<'a> Exchange<'a> {
     /// For the loop, and for tests.
-    pub const fn new(application: ApplicationId, clients: &'a Registry, outbox: &'a mut Outbox) -> Self {
-        Self { clients, outbox, application }
+    pub const fn new(application: ApplicationId, world: World<'a>, outbox: &'a mut Outbox) -> Self {
+        Self { world, outbox, application }
     }
 
     /// Everyone who is connected.
     pub const fn clients(&self) -> &'a Registry {
-        self.clients
+        self.world.clients
+    }
+
+    /// This turn's moment.
+    pub const fn now(&self) -> Moment {
+        self.world.now
+    }
+
+    /// How long it is since 1970 began.
+    pub fn wall_clock(&self) -> Duration {
+        (self.world.wall_clock)()
+    }
+
+    /// What was counted so far.
+    pub const fn metrics(&self) -> &'a Metrics {
+        self.world.metrics
     }
 
     /// The application itself, as [`Client::application`] names it.
@@ -137,10 +186,20 @@ impl<'a> Exchange<'a> {
 
     /// Sends text.
     pub fn send(&mut self, to: Audience, text: &str) {
+        self.send_as(Kind::Text, to, text.as_bytes());
+    }
+
+    /// Sends a message of either kind; text must be UTF-8.
+    pub fn send_as(&mut self, kind: Kind, to: Audience, payload: &[u8]) {
         if !to.is_empty() {
-            let body = self.outbox.build(Kind::Text, text.as_bytes());
-            self.outbox.send(to.0, Kind::Text, body, false);
+            let body = self.outbox.build(kind, payload);
+            self.outbox.send(to.0, kind, body, false);
         }
+    }
+
+    /// Closes a connection, after what was sent to it. One that has gone is skipped.
+    pub fn close_client(&mut self, client: ConnectionKey, code: CloseCode, why: impl Into<Cow<'static, str>>) {
+        self.outbox.close(client, code, why.into());
     }
 }
 
@@ -168,8 +227,8 @@ impl DerefMut for Context<'_> {
 
 impl<'a> Context<'a> {
     /// For the loop, and for tests.
-    pub const fn new(me: &'a Client, clients: &'a Registry, outbox: &'a mut Outbox) -> Self {
-        Self { me, exchange: Exchange::new(me.application(), clients, outbox) }
+    pub const fn new(me: &'a Client, world: World<'a>, outbox: &'a mut Outbox) -> Self {
+        Self { me, exchange: Exchange::new(me.application(), world, outbox) }
     }
 
     /// The client whose event is handled.
@@ -202,7 +261,7 @@ impl<'a> Context<'a> {
 
     /// Closes the client's own connection, after what was sent to it.
     pub fn close(&mut self, code: CloseCode, why: &'static str) {
-        self.exchange.outbox.close(self.me.key, code, Cow::Borrowed(why));
+        self.exchange.close_client(self.me.key, code, why);
     }
 }
 
@@ -233,6 +292,20 @@ impl Routes {
     pub fn configure(&mut self, config: &Config) {
         for (_, application) in &mut self.applications {
             application.configure(config);
+        }
+    }
+
+    /// When the first application is due.
+    pub fn due(&self) -> Moment {
+        self.applications.iter().map(|(_, application)| application.due()).min().unwrap_or(Moment::NEVER)
+    }
+
+    /// Runs the applications that are due.
+    pub fn on_time(&mut self, world: World<'_>, outbox: &mut Outbox) {
+        for (id, (_, application)) in (0..).map(ApplicationId).zip(&mut self.applications) {
+            if application.due() <= world.now {
+                application.on_time(&mut Exchange::new(id, world, outbox));
+            }
         }
     }
 

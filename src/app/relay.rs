@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::api::{self, Failure};
 use super::packet::Packet;
 use super::registry::{Client, ClientKind};
-use super::{Application, Audience, Context, Exchange};
+use super::{Application, Audience, Context, Exchange, Opening};
 use crate::config::{BrowsersMay, Config};
 use crate::id::{ClientId, ConnectionKey};
 use crate::proto::session::End;
@@ -161,7 +161,7 @@ impl Application for Relay {
         &["websock.v1"]
     }
 
-    fn on_open(&mut self, ctx: &mut Context<'_>) {
+    fn on_open(&mut self, ctx: &mut Context<'_>, _opening: &Opening<'_>) {
         let mut uuid = [0; 36];
         let uuid = ctx.me().id.encode(&mut uuid);
         ctx.reply_first(&[r#"{"opcode":"ready","uuid":""#, uuid, r#""}"#].concat());

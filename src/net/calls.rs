@@ -2,8 +2,9 @@
 
 use log::{debug, info, warn};
 
-use super::hub::{Hub, turn};
+use super::hub::{Hub, turn, world};
 use super::socket::Socket;
+use crate::app::World;
 use crate::app::api::{self, Failure};
 use crate::clock::Moment;
 use crate::proto::http::{self, Refusal, Request};
@@ -43,7 +44,7 @@ impl<S: Socket> Hub<S> {
             Ok(request) => request,
             Err(refusal) => return self.refuse_call(slot, "", refusal, now),
         };
-        let outcome = api::call(&mut self.routes, &self.registry, &mut self.outbox, request.path, &posted.body);
+        let outcome = api::call(&mut self.routes, world!(self, now), &mut self.outbox, request.path, &posted.body);
         let address = self.connections[slot].address;
         match &outcome {
             Ok(_) => debug!(address:% = address, path = request.path; "done"),

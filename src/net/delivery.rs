@@ -9,11 +9,11 @@ use std::io;
 
 use log::{Level, debug, info, log, warn};
 
-use super::hub::{ARENA_HIGH, Hub, turn};
+use super::hub::{ARENA_HIGH, Hub, turn, world};
 use super::outgoing::{Chain, Outgoing, Places, Source};
 use super::socket::Socket;
-use crate::app::Context;
 use crate::app::outbox::{Body, Closing, Command, Run};
+use crate::app::{Context, World};
 use crate::clock::Moment;
 use crate::id::ConnectionKey;
 use crate::metrics::{Closer, Closes};
@@ -241,7 +241,7 @@ impl<S: Socket> Hub<S> {
         loop {
             while let Some((client, end)) = self.departed.pop_front() {
                 let application = self.routes.application_mut(client.application());
-                application.on_close(&mut Context::new(&client, &self.registry, &mut self.outbox), &end);
+                application.on_close(&mut Context::new(&client, world!(self, now), &mut self.outbox), &end);
                 self.deliver(None, now);
             }
             let mut dirty = std::mem::take(&mut self.dirty);

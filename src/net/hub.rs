@@ -27,7 +27,7 @@ use crate::app::api;
 use crate::app::gate::{Answer, Gate, Limit, Upgrade};
 use crate::app::outbox::{Outbox, Run};
 use crate::app::registry::{Address, Client, ClientKind, Registry};
-use crate::app::{Context, Routes};
+use crate::app::{Context, Opening, Routes, World};
 use crate::clock::Moment;
 use crate::config::Config;
 use crate::id::{ClientIds, ConnectionKey};
@@ -88,6 +88,14 @@ macro_rules! turn {
     };
 }
 pub(super) use turn;
+
+/// What an application gets to see: borrowed field by field, so that the applications may be borrowed as well.
+macro_rules! world {
+    ($hub:ident, $now:expr) => {
+        World { clients: &$hub.registry, metrics: &$hub.metrics, now: $now, wall_clock: $hub.wall_clock }
+    };
+}
+pub(super) use world;
 
 /// All connections, and everything that is theirs.
 pub struct Hub<S: Socket> {
@@ -200,7 +208,7 @@ impl<S: Socket> Hub<S> {
 
     /// When [`Hub::expire`] is to be called.
     pub fn deadline(&self) -> Moment {
-        self.timers.next().min(self.leaving.due())
+        self.timers.next().min(self.leaving.due()).min(self.routes.due())
     }
 
     /// Takes in a connection and reads what it has sent so far: its request, as a rule. `deferred`: where that is not the
@@ -264,6 +272,10 @@ impl<S: Socket> Hub<S> {
     /// Does what is due.
     pub fn expire(&mut self, now: Moment) {
         self.tell_next(now);
+        if self.routes.due() <= now {
+            self.routes.on_time(world!(self, now), &mut self.outbox);
+            self.deliver(None, now);
+        }
         while let Some((at, key)) = self.timers.pop(now) {
             let Some(slot) = self.slot(key) else { continue };
             let connection = &mut self.connections[slot];
@@ -422,7 +434,7 @@ impl<S: Socket> Hub<S> {
                 Some(Event::Message(message)) => {
                     let Some(client) = self.registry.get(key) else { continue };
                     let application = self.routes.application_mut(client.application());
-                    application.on_message(&mut Context::new(client, &self.registry, &mut self.outbox), message);
+                    application.on_message(&mut Context::new(client, world!(self, now), &mut self.outbox), message);
                     self.deliver(Some(message), now);
                     if self.outgoing.is_urgent() {
                         self.flush_all(&message.data, 0, now);
@@ -543,7 +555,8 @@ impl<S: Socket> Hub<S> {
         self.registry.insert(client);
         let Some(client) = self.registry.get(key) else { return };
         let application = self.routes.application_mut(client.application());
-        application.on_open(&mut Context::new(client, &self.registry, &mut self.outbox));
+        let opening = Opening { subprotocol: upgrade.subprotocol, query: upgrade.query };
+        application.on_open(&mut Context::new(client, world!(self, now), &mut self.outbox), &opening);
         self.deliver(None, now);
     }
 

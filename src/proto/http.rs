@@ -162,6 +162,8 @@ pub struct Request<'a> {
     pub method: &'a str,
     /// The path without its query, whatever form the target had (RFC 9112, section 3.2).
     pub path: &'a str,
+    /// The query behind the path, as it came, percent-encoding and all; empty where there is none.
+    pub query: &'a str,
     /// HTTP/1.0 rather than HTTP/1.1.
     pub http_1_0: bool,
     /// How its body is framed.
@@ -189,8 +191,8 @@ impl<'a> Request<'a> {
             return Err(Refusal::new(400, "the request line is incomplete"));
         };
         let fields = parsed.headers;
-        let mut request =
-            Self { method, path: path_of(target)?, http_1_0: version == 0, framing: Framing::NONE, fields };
+        let (path, query) = split_target(target)?;
+        let mut request = Self { method, path, query, http_1_0: version == 0, framing: Framing::NONE, fields };
         request.check_host()?;
         request.framing = request.read_framing()?;
         // It would be taken for the next request by whoever does not look.
@@ -300,8 +302,8 @@ fn is_number(text: &str) -> bool {
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Repeated;
 
-/// The path of a target in origin form (`/web?x=1`) or absolute form (`http://host/web`).
-fn path_of(target: &str) -> Result<&str, Refusal> {
+/// The path and the query of a target in origin form (`/web?x=1`) or absolute form (`http://host/web`).
+fn split_target(target: &str) -> Result<(&str, &str), Refusal> {
     const NO_PATH: Refusal = Refusal::new(400, "the request target is no path");
     // RFC 3986 has no more than these; what is beyond would go into the log as it is.
     if !target.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -314,8 +316,9 @@ fn path_of(target: &str) -> Result<&str, Refusal> {
         }
         _ => return Err(NO_PATH),
     };
-    let path = path.split(['?', '#']).next().unwrap_or_default();
-    Ok(if path.is_empty() { "/" } else { path })
+    let whole = path.split('#').next().unwrap_or_default();
+    let (path, query) = whole.split_once('?').unwrap_or((whole, ""));
+    Ok((if path.is_empty() { "/" } else { path }, query))
 }
 
 /// What goes back to a request that is not upgraded.
@@ -477,16 +480,19 @@ mod tests {
     }
 
     #[test]
-    fn targets_come_down_to_a_path() {
-        for (target, path) in [
-            ("/", "/"),
-            ("/web?uuid=1", "/web"),
-            ("http://host:80/web?x", "/web"),
-            ("HTTP://host", "/"),
-            ("ws://host?x", "/"),
-            ("/a://b", "/a://b"),
+    fn targets_come_down_to_a_path_and_a_query() {
+        for (target, path, query) in [
+            ("/", "/", ""),
+            ("/web?uuid=1", "/web", "uuid=1"),
+            ("/web?a?b#c?d", "/web", "a?b"),
+            ("/web#c?d", "/web", ""),
+            ("http://host:80/web?x", "/web", "x"),
+            ("HTTP://host", "/", ""),
+            ("ws://host?x", "/", "x"),
+            ("/a://b", "/a://b", ""),
         ] {
             let text = format!("GET {target} HTTP/1.1\r\nHost: a\r\n\r\n");
+            assert_eq!(split_target(target), Ok((path, query)), "{target}");
             assert_eq!(request(&text), Ok(("GET".to_owned(), path.to_owned())), "{target}");
         }
         assert_eq!(status("OPTIONS * HTTP/1.1\r\nHost: a\r\n\r\n"), 400);
