@@ -23,22 +23,18 @@ use super::drain::Leaving;
 use super::outgoing::{Outgoing, Source};
 use super::socket::Socket;
 use super::timers::Timers;
-use crate::app::api;
-use crate::app::gate::{Answer, Gate, Limit, Upgrade};
 use crate::app::outbox::{Outbox, Run};
-use crate::app::registry::{Address, Client, ClientKind, Registry};
-use crate::app::{Context, Opening, Routes, World};
+use crate::app::registry::{Address, Client, Registry};
+use crate::app::{Context, Routes, World};
 use crate::clock::Moment;
 use crate::config::Config;
 use crate::id::{ClientIds, ConnectionKey};
 use crate::metrics::{Metrics, Process};
 use crate::proto::deflate::Codec;
-use crate::proto::frame::{self, Opcode};
-use crate::proto::http::{self, Request};
+use crate::proto::frame;
 use crate::proto::input::Input;
-use crate::proto::pacing::Pacer;
 use crate::proto::reader::give_spare;
-use crate::proto::session::{End, Event, Limits, Session, Terms, Turn};
+use crate::proto::session::{End, Event, Limits, Session, Turn};
 use crate::proto::{CloseCode, Message};
 
 /// Most bytes of one read. A message of 64 KiB and its header fit with room to spare, so it takes one read and no copy.
@@ -124,14 +120,14 @@ pub struct Hub<S: Socket> {
     pub(super) timers: Timers,
     /// Where the server is stopping: who has still to be told.
     pub(super) leaving: Leaving,
-    ids: ClientIds,
+    pub(super) ids: ClientIds,
     pub(super) poll: S::Poll,
     pub(super) limits: Limits,
     pub(super) config: Config,
-    listening: Vec<IpAddr>,
+    pub(super) listening: Vec<IpAddr>,
     /// Bytes that unfinished messages and waiting output of all connections hold.
     pub(super) held: usize,
-    told_of_proxy: bool,
+    pub(super) told_of_proxy: bool,
     /// Nobody else is let in.
     pub(super) stopping: bool,
     pub(super) metrics: Metrics,
@@ -463,112 +459,6 @@ impl<S: Socket> Hub<S> {
             self.outgoing.link(&mut self.connections[slot].chain, Source::Arena, start..end);
             self.mark(slot);
         }
-    }
-
-    // --- Coming and going -------------------------------------------------------------------------------------------
-
-    /// Answers a request.
-    fn admit(&mut self, slot: usize, head: &[u8], now: Moment) {
-        let peer = self.connections[slot].address;
-        let mut room = http::fields();
-        let gate = Gate {
-            config: &self.config,
-            listening: &self.listening,
-            routes: &self.routes,
-            clients: &self.registry,
-            stopping: self.stopping,
-        };
-        let request = Request::parse(head, &mut room);
-        if request.as_ref().is_ok_and(|request| gate.source(request, peer.ip()).untrusted_proxy) && !self.told_of_proxy
-        {
-            self.told_of_proxy = true;
-            warn!(
-                address:% = peer;
-                "was forwarded by a proxy that trustedProxies does not name: \
-                 such requests are never on the allow list (said once)"
-            );
-        }
-        let path = request.as_ref().map_or("", |request| request.path);
-        let answer = request.and_then(|request| gate.answer(&request, peer.ip()).map(|answer| (request, answer)));
-        let start = self.outbox.arena.len();
-        match answer {
-            Err(refusal) if api::is_call(path) => self.refuse_call(slot, path, refusal, now),
-            Ok((request, Answer::Call)) => self.take_call(slot, head, &request, now),
-            Err(refusal) => {
-                warn!(address:% = peer, path = path; "refused, {refusal}");
-                self.metrics.refusals.add(refusal.status);
-                self.connections[slot].session.refuse(refusal, &mut turn!(self, now));
-                self.link_output(slot, start);
-            }
-            Ok((request, Answer::Page(served))) => self.serve(slot, &request, served, now),
-            Ok((request, Answer::Upgrade(upgrade))) => {
-                let origin = request.first("origin").unwrap_or_default();
-                self.upgrade(slot, upgrade, origin, now);
-            }
-        }
-    }
-
-    fn upgrade(&mut self, slot: usize, upgrade: Upgrade<'_>, origin: &str, now: Moment) {
-        let script = &self.config.script;
-        let terms = Terms {
-            browser: upgrade.kind == ClientKind::Browser,
-            pacer: upgrade.paced.then(|| Pacer::new(now, script.greeting_delay, script.frame_gap)),
-            subprotocol: upgrade.subprotocol,
-            deflate: upgrade.deflate,
-        };
-        let start = self.outbox.arena.len();
-        let connection = &mut self.connections[slot];
-        let address = connection.address.with_ip(upgrade.ip);
-        connection.address = address;
-        connection.session.accept(upgrade.key, terms, &mut turn!(self, now));
-        self.link_output(slot, start);
-        let path = self.routes.path(upgrade.resource.0);
-        if let Some(limit) = upgrade.turned_away {
-            let why = limit.why();
-            warn!(address:% = address, path = path; "turned away: {why}");
-            match limit {
-                Limit::Clients => self.metrics.turned_away_clients += 1,
-                Limit::PerAddress => self.metrics.turned_away_address += 1,
-            }
-            self.turn_away(slot, why, now);
-            return;
-        }
-        let mut client = Client::new(
-            self.ids.draw(),
-            self.connections[slot].key(slot),
-            address,
-            upgrade.resource,
-            upgrade.kind,
-            upgrade.ident,
-            u32::try_from((self.wall_clock)().as_secs()).unwrap_or(u32::MAX),
-        );
-        if let Some(user) = upgrade.user {
-            client = client.with_user(user);
-        }
-        let ident = client.ident().unwrap_or_default();
-        let user = client.user().map(|user| format!(", user {user:?}")).unwrap_or_default();
-        info!(
-            client:% = client.id, address:% = address, path = path;
-            "opened by a {}, ident {ident:?}, origin {origin:?}{user}", client.kind()
-        );
-        let key = client.key;
-        self.registry.insert(client);
-        let Some(client) = self.registry.get(key) else { return };
-        let application = self.routes.application_mut(client.application());
-        let opening = Opening { subprotocol: upgrade.subprotocol, query: upgrade.query };
-        application.on_open(&mut Context::new(client, world!(self, now), &mut self.outbox), &opening);
-        self.deliver(None, now);
-    }
-
-    /// Tells a connection that can't stay why, in words that a page can read, and closes it. It counts for nothing.
-    fn turn_away(&mut self, slot: usize, why: &'static str, now: Moment) {
-        let start = self.outbox.arena.len();
-        let told = format!(r#"{{"opcode":"close","error":"{why}"}}"#);
-        let session = &mut self.connections[slot].session;
-        let mut turn = turn!(self, now);
-        session.say(Opcode::Text, true, &mut turn, |out| frame::write_frame(out, Opcode::Text, told.as_bytes()));
-        session.close(CloseCode::TRY_AGAIN_LATER, Cow::Borrowed(why), &mut turn);
-        self.link_output(slot, start);
     }
 }
 

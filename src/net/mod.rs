@@ -12,6 +12,7 @@ pub mod inherited;
 pub mod server;
 pub mod socket;
 
+mod admission;
 mod backlog;
 mod calls;
 mod certificates;

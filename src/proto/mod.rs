@@ -16,6 +16,7 @@ pub mod pacing;
 pub mod reader;
 pub mod session;
 pub mod tally;
+pub mod turn;
 pub mod utf8;
 
 pub use frame::CloseCode;
