@@ -65,6 +65,8 @@ pub struct Config {
     pub session_login: SessionLogin,
     /// Compression of messages (permessage-deflate).
     pub deflate: Deflate,
+    /// What is kept of what has happened.
+    pub recorder: Recorder,
     /// The ZeroMQ queue.
     pub zmq: Zmq,
 }
@@ -190,6 +192,13 @@ pub struct Deflate {
     pub context_takeover: bool,
 }
 
+/// `[recorder]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Recorder {
+    /// Bytes in which the last events are kept; 0: none are.
+    pub size: usize,
+}
+
 /// `[zmq]`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Zmq {
@@ -256,6 +265,7 @@ impl Default for Config {
             api: Api::default(),
             session_login: SessionLogin::default(),
             deflate: Deflate::default(),
+            recorder: Recorder::default(),
             zmq: Zmq::default(),
         }
     }
@@ -312,6 +322,12 @@ impl Default for SessionLogin {
             key: String::new(),
             user: String::new(),
         }
+    }
+}
+
+impl Default for Recorder {
+    fn default() -> Self {
+        Self { size: 2 << 20 }
     }
 }
 

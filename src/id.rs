@@ -3,14 +3,17 @@
 //! Neither is ever a file descriptor: the kernel gives those out again at once.
 
 use std::fmt;
+use std::num::NonZeroU64;
+use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 /// The version 4 UUID (RFC 9562, section 5.4) that the server issues to a connection.
 ///
 /// It is what a page hands to its backend, and all that a backend needs to report back to that page. 122 random bits:
 /// whoever knows it may send to it.
-#[derive(Clone, Copy, Eq, Hash, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct ClientId([u8; 16]);
 
 impl ClientId {
@@ -49,6 +52,61 @@ impl fmt::Display for ClientId {
 impl fmt::Debug for ClientId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
+    }
+}
+
+/// What a message that somebody pushes is known by: 16 hexadecimal digits, to whom it was pushed by, to who got it, and
+/// to whoever asks later what became of it.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Hash, Ord, PartialEq, PartialOrd, Serialize)]
+pub struct MessageId(NonZeroU64);
+
+impl MessageId {
+    /// Digits of its text.
+    pub const DIGITS: usize = 16;
+
+    /// The first of all.
+    pub const MIN: Self = Self(NonZeroU64::MIN);
+
+    /// The first of a server that starts `since_1970`: those of one that started in another second are different.
+    pub const fn first(since_1970: Duration) -> Self {
+        // Never zero.
+        Self(NonZeroU64::MIN.saturating_add(since_1970.as_secs() << 32))
+    }
+
+    /// The one after this.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+
+    /// Reads its 16 digits, in either case. Anything else is no message's.
+    pub fn parse(text: &str) -> Option<Self> {
+        if text.len() != Self::DIGITS || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return None;
+        }
+        u64::from_str_radix(text, 16).ok().and_then(NonZeroU64::new).map(Self)
+    }
+
+    /// Writes its digits into `buffer` and returns them as text.
+    pub fn encode(self, buffer: &mut [u8; Self::DIGITS]) -> &str {
+        let mut rest = self.0.get();
+        for place in buffer.iter_mut().rev() {
+            *place = b"0123456789abcdef"[(rest & 15) as usize];
+            rest >>= 4;
+        }
+        std::str::from_utf8(buffer).unwrap_or_default()
+    }
+}
+
+impl Default for MessageId {
+    fn default() -> Self {
+        Self::MIN
+    }
+}
+
+impl fmt::Display for MessageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.encode(&mut [0; Self::DIGITS]))
     }
 }
 
@@ -133,6 +191,17 @@ mod tests {
         assert_eq!(ClientId::parse(&text.to_uppercase()), Some(id));
         let mut buffer = [0; 36];
         assert_eq!(id.encode(&mut buffer), text);
+    }
+
+    #[test]
+    fn message_ids_are_16_digits_and_differ_from_those_of_another_second() {
+        let first = MessageId::first(Duration::from_secs(0x1234_5678));
+        assert_eq!(first.to_string(), "1234567800000001");
+        assert_eq!(first.next().to_string(), "1234567800000002");
+        assert_eq!(MessageId::parse("1234567800000001"), Some(first));
+        for text in ["", "1", "0000000000000000", "+234567800000001", "123456780000000g", "12345678000000011"] {
+            assert_eq!(MessageId::parse(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -124,7 +124,7 @@ fn what_can_not_be_used_is_answered_with_why() {
         ("null".to_owned(), "no message with a header"),
         ("{}".to_owned(), "missing field `header`"),
         (r#"{"header":{}}"#.to_owned(), "missing field `type`"),
-        (r#"{"header":{"type":"message"}}"#.to_owned(), "the only type that a page may send is init"),
+        (r#"{"header":{"type":"message"}}"#.to_owned(), "the only types that a page may send are init and ack"),
         (wrong(json!([])), ""),
         (wrong(json!("x")), "the body can't be used"),
         (wrong(json!({"channels": "x"})), "the body can't be used"),

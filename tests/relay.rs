@@ -27,9 +27,9 @@ fn every_browser_is_greeted_with_a_uuid_of_its_own() {
     let mut seen = HashSet::new();
     for path in ["/", "/web", "/php", "/web?uuid=1&x=/php"] {
         let mut client = Client::open(server.address(), path, "");
-        let greeting = client.bytes(66);
-        assert_eq!(&greeting[..28], b"\x81\x40{\"opcode\":\"ready\",\"uuid\":\"", "a frame of 64 bytes");
-        assert_eq!(&greeting[64..], b"\"}");
+        let greeting = client.bytes(78);
+        assert_eq!(&greeting[..28], b"\x81\x4c{\"opcode\":\"ready\",\"uuid\":\"", "a frame of 76 bytes");
+        assert_eq!(&greeting[64..], b"\",\"acks\":true}");
         let uuid = String::from_utf8(greeting[28..64].to_vec()).unwrap();
         for (at, c) in uuid.bytes().enumerate() {
             let good = match at {

@@ -6,12 +6,14 @@
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::outbox::Outbox;
 use super::{Exchange, Routes, World};
+use crate::id::MessageId;
 use crate::proto::http::{Refusal, Response};
 
 /// What all paths of the API begin with.
@@ -47,6 +49,17 @@ impl From<Refusal> for Failure {
     }
 }
 
+/// What a call has led to.
+#[derive(Debug, Default)]
+pub struct Done {
+    /// JSON.
+    pub result: String,
+    /// The message that was pushed, if one was.
+    pub message: Option<MessageId>,
+    /// What became of it, as JSON, where the caller has waited for that.
+    pub targets: Option<String>,
+}
+
 /// Reads the data of an action.
 ///
 /// # Errors
@@ -54,6 +67,18 @@ impl From<Refusal> for Failure {
 /// 400 with what is missing or wrong, and where.
 pub fn read<'d, T: Deserialize<'d>>(data: &'d str) -> Result<T, Failure> {
     serde_json::from_str(data).map_err(|error| Failure::new(400, format!("the data can't be used: {error}")))
+}
+
+/// How long a caller waits to be told what becomes of its message.
+///
+/// # Errors
+///
+/// 400 where that is no time, or there are several messages.
+pub fn wait(exchange: &Exchange<'_>, wait: Option<Duration>) -> Result<Duration, Failure> {
+    if !exchange.may_wait() {
+        return Err(Failure::new(400, "a batch can't wait for what becomes of its messages"));
+    }
+    wait.ok_or_else(|| Failure::new(400, "wait must be a number of milliseconds, 0 or more"))
 }
 
 /// Whether `path` is one of the API's.
@@ -72,18 +97,25 @@ pub fn call(
     outbox: &mut Outbox,
     path: &str,
     body: &[u8],
-) -> Result<String, Failure> {
+) -> Result<Done, Failure> {
     let (service, action) = path.strip_prefix(PREFIX).and_then(|rest| rest.split_once('/')).unwrap_or((path, ""));
     let Some(id) = routes.service(service) else {
         return Err(Failure::new(404, format!("there is no service {:?} here", quoted(service))));
     };
     let data = std::str::from_utf8(body).map_err(|_| Failure::new(400, "the body is not UTF-8"))?;
     let application = routes.application_mut(id);
+    let alone = action != "batch";
     let mut one = |action: &str, data: &str| {
         if !data.trim_start_matches([' ', '\t', '\r', '\n']).starts_with('{') {
             return Err(Failure::new(400, "the data must be a JSON object"));
         }
-        application.on_call(&mut Exchange::new(id, world, outbox), action, data)
+        let mut exchange = Exchange::new(id, world, outbox);
+        if !alone {
+            exchange = exchange.without_waiting();
+        }
+        let result = application.on_call(&mut exchange, action, data)?;
+        let message = exchange.end_push();
+        Ok(Done { result, message, targets: None })
     };
     match action {
         "batch" => batch(data, one),
@@ -103,7 +135,7 @@ struct Item<'a> {
 }
 
 /// Does several actions in their order; one that fails does not stop the others.
-fn batch(data: &str, mut one: impl FnMut(&str, &str) -> Result<String, Failure>) -> Result<String, Failure> {
+fn batch(data: &str, mut one: impl FnMut(&str, &str) -> Result<Done, Failure>) -> Result<Done, Failure> {
     let items: Vec<Item<'_>> = read(data)?;
     let mut results = "[".to_owned();
     for item in &items {
@@ -117,20 +149,24 @@ fn batch(data: &str, mut one: impl FnMut(&str, &str) -> Result<String, Failure>)
         push_outcome(&mut results, &result, "");
     }
     results.push(']');
-    Ok(results)
+    Ok(Done { result: results, ..Done::default() })
 }
 
 /// Appends `{"status":…}` with the result or the error in it; `more` stands between, and ends in a comma if it is there.
-fn push_outcome(out: &mut String, outcome: &Result<String, Failure>, more: &str) {
+fn push_outcome(out: &mut String, outcome: &Result<Done, Failure>, more: &str) {
     let written = match outcome {
-        Ok(result) => write!(out, r#"{{"status":"OK",{more}"result":{result}}}"#),
+        Ok(Done { result, message, targets }) => {
+            let id = message.map(|message| format!(r#","id":"{message}""#)).unwrap_or_default();
+            let targets = targets.as_ref().map(|targets| format!(r#","targets":{targets}"#)).unwrap_or_default();
+            write!(out, r#"{{"status":"OK",{more}"result":{result}{id}{targets}}}"#)
+        }
         Err(failure) => write!(out, r#"{{"status":"ERROR",{more}"error":{}}}"#, json_string(&failure.why)),
     };
     debug_assert!(written.is_ok(), "a String takes everything");
 }
 
 /// Appends the answer to a call. `time`: now, in seconds since 1970. `close`: the connection ends here.
-pub fn answer(out: &mut Vec<u8>, outcome: &Result<String, Failure>, time: f64, close: bool) {
+pub fn answer(out: &mut Vec<u8>, outcome: &Result<Done, Failure>, time: f64, close: bool) {
     let mut body = String::new();
     push_outcome(&mut body, outcome, &format!(r#""time":{time:.6},"#));
     body.push('\n');

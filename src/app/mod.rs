@@ -9,10 +9,13 @@
 
 pub mod api;
 pub mod exposition;
+pub mod fates;
 pub mod gate;
 pub mod outbox;
 pub mod pages;
+pub mod recorder;
 pub mod registry;
+pub mod why;
 
 mod packet;
 
@@ -27,12 +30,14 @@ use std::time::Duration;
 
 use crate::clock::Moment;
 use crate::config::Config;
-use crate::id::ConnectionKey;
+use crate::id::{ClientId, ConnectionKey, MessageId};
 use crate::metrics::Metrics;
 use crate::proto::session::End;
 use crate::proto::{CloseCode, Kind, Message};
 use api::Failure;
+use fates::{Asker, Outlook, Watch};
 use outbox::{Body, Outbox, Run};
+use recorder::{Event, Recorder};
 use registry::{ApplicationId, Client, Registry, ResourceId};
 
 /// Makes an application.
@@ -84,6 +89,10 @@ pub trait Application: fmt::Debug {
     /// The moment that [`Application::due`] gave has come.
     fn on_time(&mut self, _exchange: &mut Exchange<'_>) {}
 
+    /// What became of a message is known that the client [`Context::me`] has pushed and [waited for](Exchange::watch), as
+    /// far as it gets to be known: `report` is a JSON array of the fates.
+    fn on_settled(&mut self, _ctx: &mut Context<'_>, _watch: &Watch, _report: &str) {}
+
     /// The configuration was read again.
     fn configure(&mut self, _config: &Config) {}
 
@@ -100,6 +109,8 @@ pub struct World<'a> {
     pub clients: &'a Registry,
     /// What was counted so far.
     pub metrics: &'a Metrics,
+    /// How far output has got.
+    pub outlook: &'a dyn Outlook,
     /// This turn's moment.
     pub now: Moment,
     /// Says how long it is since 1970 began.
@@ -121,6 +132,10 @@ pub struct Exchange<'a> {
     world: World<'a>,
     outbox: &'a mut Outbox,
     application: ApplicationId,
+    /// The client whose event is handled, if it is one's.
+    sender: Option<ConnectionKey>,
+    /// Whether what becomes of a message can be waited for.
+    may_wait: bool,
 }
 
 /// Some clients that a message can be sent to: a run of [`Outbox::targets`].
@@ -142,7 +157,19 @@ impl Audience {
 impl<'a> Exchange<'a> {
     /// For the loop, and for tests.
     pub const fn new(application: ApplicationId, world: World<'a>, outbox: &'a mut Outbox) -> Self {
-        Self { world, outbox, application }
+        Self { world, outbox, application, sender: None, may_wait: true }
+    }
+
+    /// This, where several things are asked for at once, so that nothing can be waited for.
+    #[must_use]
+    pub const fn without_waiting(mut self) -> Self {
+        self.may_wait = false;
+        self
+    }
+
+    /// Whether what becomes of a message can be waited for.
+    pub const fn may_wait(&self) -> bool {
+        self.may_wait
     }
 
     /// Everyone who is connected.
@@ -153,6 +180,16 @@ impl<'a> Exchange<'a> {
     /// This turn's moment.
     pub const fn now(&self) -> Moment {
         self.world.now
+    }
+
+    /// How far output has got, connection by connection.
+    pub const fn outlook(&self) -> &'a dyn Outlook {
+        self.world.outlook
+    }
+
+    /// What has happened lately.
+    pub const fn recorder(&self) -> &Recorder {
+        &self.outbox.recorder
     }
 
     /// How long it is since 1970 began.
@@ -197,6 +234,39 @@ impl<'a> Exchange<'a> {
         }
     }
 
+    /// Somebody pushes a message: what is looked for and sent from now on belongs to it, until the end of the event. `what`
+    /// was asked for, in a word, with so many bytes.
+    pub fn begin_push(&mut self, what: &str, bytes: usize) -> MessageId {
+        let message = self.outbox.next_message;
+        self.outbox.next_message = message.next();
+        self.outbox.push = Some(message);
+        let from = self.sender.map(|sender| sender.serial);
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        self.outbox.recorder.record(self.world.now, &Event::Pushed { message, from, what: Cow::Borrowed(what), bytes });
+        message
+    }
+
+    /// The message that was pushed, if one was. What is sent from now on is none.
+    pub fn end_push(&mut self) -> Option<MessageId> {
+        self.outbox.push.take()
+    }
+
+    /// The message being pushed is for somebody who isn't connected: by UUID, or else by ident.
+    pub fn missed(&mut self, id: Option<ClientId>, named: &str) {
+        let Some(message) = self.outbox.push else { return };
+        let ident = if id.is_some() { "" } else { named };
+        self.outbox.recorder.record(self.world.now, &Event::missed(message, id, ident));
+        self.outbox.fates.missed(message, id, named);
+    }
+
+    /// Whoever pushes the message waits up to `wait` to be told what becomes of it: a client by
+    /// [`Application::on_settled`], a call in its answer.
+    pub fn watch(&mut self, wait: Duration) {
+        let Some(message) = self.outbox.push else { return };
+        let asker = self.sender.map_or(Asker::Call, Asker::Client);
+        self.outbox.fates.watch(message, asker, wait, self.world.now);
+    }
+
     /// Closes a connection, after what was sent to it. One that has gone is skipped.
     pub fn close_client(&mut self, client: ConnectionKey, code: CloseCode, why: impl Into<Cow<'static, str>>) {
         self.outbox.close(client, code, why.into());
@@ -228,7 +298,8 @@ impl DerefMut for Context<'_> {
 impl<'a> Context<'a> {
     /// For the loop, and for tests.
     pub const fn new(me: &'a Client, world: World<'a>, outbox: &'a mut Outbox) -> Self {
-        Self { me, exchange: Exchange::new(me.application(), world, outbox) }
+        let exchange = Exchange { world, outbox, application: me.application(), sender: Some(me.key), may_wait: true };
+        Self { me, exchange }
     }
 
     /// The client whose event is handled.
@@ -247,15 +318,28 @@ impl<'a> Context<'a> {
         Audience(Run::new(start, start + 1))
     }
 
+    /// The client confirms messages whose fate somebody waits for.
+    pub fn acknowledges(&mut self) {
+        let me = self.me.key;
+        self.exchange.outbox.commands.push(outbox::Command::Acknowledges(me));
+    }
+
+    /// The client confirms a message.
+    pub fn acknowledged(&mut self, message: MessageId) {
+        let Exchange { world, outbox, .. } = &mut self.exchange;
+        outbox.recorder.record(world.now, &Event::Acknowledged { message, by: self.me.key.serial });
+        outbox.fates.acknowledged(message, self.me.key, world.now);
+    }
+
     /// Sends the message that is being handled on, as it came.
     pub fn forward(&mut self, to: Audience, message: &Message<'_>) {
         self.exchange.outbox.send(to.0, message.kind, Body::Received, false);
     }
 
-    /// Sends text to the client itself, before anything else that waits for it.
-    pub fn reply_first(&mut self, text: &str) {
+    /// Sends text, which is made of pieces, to the client itself, before anything else that waits for it.
+    pub fn reply_first(&mut self, pieces: &[&str]) {
         let to = self.audience_of_me();
-        let body = self.exchange.outbox.build(Kind::Text, text.as_bytes());
+        let body = self.exchange.outbox.build_text(pieces);
         self.exchange.outbox.send(to.0, Kind::Text, body, true);
     }
 

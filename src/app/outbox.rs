@@ -7,7 +7,9 @@ use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::ops::Range;
 
-use crate::id::ConnectionKey;
+use super::fates::Fates;
+use super::recorder::Recorder;
+use crate::id::{ConnectionKey, MessageId};
 use crate::proto::frame;
 use crate::proto::{CloseCode, Kind};
 
@@ -63,9 +65,13 @@ pub enum Command {
         body: Body,
         /// The greeting or an acknowledgement: it goes before what a paced script is still to get.
         urgent: bool,
+        /// Which message it is, where somebody has pushed it.
+        push: Option<MessageId>,
     },
     /// A message could not be handed to this client, since more than `maxBacklog` waits for it: close it with 1013.
-    Overrun(ConnectionKey),
+    Overrun(ConnectionKey, Option<MessageId>),
+    /// This client confirms messages whose fate somebody waits for.
+    Acknowledges(ConnectionKey),
     /// Close a connection: the next in [`Outbox::closings`].
     Close,
 }
@@ -92,9 +98,22 @@ pub struct Outbox {
     pub commands: Vec<Command>,
     /// What [`Command::Close`] speaks of, in the same order.
     pub closings: VecDeque<Closing>,
+    /// What has happened lately.
+    pub recorder: Recorder,
+    /// The messages whose fates somebody waits for.
+    pub fates: Fates,
+    /// The id that the next message gets which somebody pushes.
+    pub next_message: MessageId,
+    /// The message that is being pushed.
+    pub push: Option<MessageId>,
 }
 
 impl Outbox {
+    /// Nothing is to be done. `recorder`: [how large](Recorder::new) the recorder is.
+    pub fn new(recorder: usize) -> Self {
+        Self { recorder: Recorder::new(recorder), ..Self::default() }
+    }
+
     /// Encodes a message and gives the place of its frame.
     pub fn build(&mut self, kind: Kind, payload: &[u8]) -> Body {
         let start = self.arena.len();
@@ -102,16 +121,27 @@ impl Outbox {
         Body::Built(Run::new(start, self.arena.len()))
     }
 
-    /// Asks for a message to be sent.
+    /// Encodes a text that is made of pieces and gives the place of its frame.
+    pub fn build_text(&mut self, pieces: &[&str]) -> Body {
+        let start = self.arena.len();
+        frame::write_header(&mut self.arena, Kind::Text.opcode(), pieces.iter().map(|piece| piece.len()).sum());
+        for piece in pieces {
+            self.arena.extend_from_slice(piece.as_bytes());
+        }
+        Body::Built(Run::new(start, self.arena.len()))
+    }
+
+    /// Asks for a message to be sent. What is `urgent` is none that anybody has pushed.
     pub fn send(&mut self, to: Run, kind: Kind, body: Body, urgent: bool) {
         if !to.is_empty() {
-            self.commands.push(Command::Send { to, kind, body, urgent });
+            let push = if urgent { None } else { self.push };
+            self.commands.push(Command::Send { to, kind, body, urgent, push });
         }
     }
 
     /// Asks for a client to be closed that reads so slowly that a message could not be handed to it.
     pub fn overrun(&mut self, client: ConnectionKey) {
-        self.commands.push(Command::Overrun(client));
+        self.commands.push(Command::Overrun(client, self.push));
     }
 
     /// Asks for a connection to be closed.

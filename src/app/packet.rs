@@ -1,13 +1,17 @@
-//! The relay's JSON envelope: the three members that say what to do with a message and for whom it is.
+//! The relay's JSON envelope: the members that say what to do with a message and for whom it is.
 //!
 //! The rest of a message is not looked at, and a message is passed on as it came: it is never parsed into a tree and
 //! printed again.
 
 use std::borrow::Cow;
 use std::fmt;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+use super::fates;
+use crate::id::MessageId;
 
 /// The envelope of a message.
 #[derive(Debug, Deserialize)]
@@ -18,6 +22,10 @@ pub(super) struct Packet<'a> {
     uuid: Member<'a>,
     #[serde(borrow, default)]
     ident: Member<'a>,
+    #[serde(borrow, default)]
+    wait: Member<'a>,
+    #[serde(borrow, default)]
+    id: Member<'a>,
 }
 
 impl<'a> Packet<'a> {
@@ -44,6 +52,19 @@ impl<'a> Packet<'a> {
     /// Whom it is for, by ident; empty where it doesn't say.
     pub(super) fn ident(&self) -> &str {
         self.ident.as_str()
+    }
+
+    /// How long its sender waits to be told what becomes of it; `None` where it doesn't ask.
+    pub(super) fn wait(&self) -> Option<Duration> {
+        match &self.wait {
+            Member::Number(millis) => fates::wait(millis.parse().ok()?),
+            Member::Absent | Member::Text(_) => None,
+        }
+    }
+
+    /// The message that is confirmed.
+    pub(super) fn id(&self) -> Option<MessageId> {
+        MessageId::parse(self.id.as_str())
     }
 }
 

@@ -64,6 +64,11 @@ impl Address {
         Ipv6Addr::from(self.ip).to_canonical()
     }
 
+    /// The port of the TCP connection itself; zero on a Unix socket.
+    pub const fn port(self) -> u16 {
+        self.port
+    }
+
     /// This address with another IP: that of the client for whom a proxy has passed a request on.
     #[must_use]
     pub fn with_ip(self, ip: IpAddr) -> Self {
@@ -129,7 +134,8 @@ struct Role(u8);
 impl Role {
     const SCRIPT: u8 = 1;
     const FULL: u8 = 2;
-    const APPLICATION: u32 = 2;
+    const ACKNOWLEDGES: u8 = 4;
+    const APPLICATION: u32 = 3;
 
     const fn new(ApplicationId(application): ApplicationId, kind: ClientKind) -> Self {
         debug_assert!(application < 1 << (u8::BITS - Self::APPLICATION), "there are not so many applications");
@@ -197,6 +203,11 @@ impl Client {
     /// Who is logged in there, by the session variable that `[jsauth] user` names; `None` where that is not known.
     pub fn user(&self) -> Option<&str> {
         self.names.as_ref().map(|names| &*names.user).filter(|user| !user.is_empty())
+    }
+
+    /// Whether it has said that it confirms messages whose fate somebody waits for.
+    pub const fn acknowledges(&self) -> bool {
+        self.role.has(Role::ACKNOWLEDGES)
     }
 
     /// Whether more output waits for it than `maxBacklog` allows, so that nothing further can be handed to it.
@@ -344,6 +355,15 @@ impl Registry {
     /// How many browsers are connected from `ip`; zero where addresses are not counted.
     pub fn count_from(&self, ip: IpAddr) -> usize {
         self.by_address.as_ref().and_then(|counts| counts.get(&ip)).copied().unwrap_or(0)
+    }
+
+    /// Notes that a client confirms messages whose fate somebody waits for.
+    pub fn set_acknowledges(&mut self, key: ConnectionKey) {
+        if let Some(client) = self.clients.get_mut(key.slot as usize).and_then(Option::as_mut)
+            && client.key == key
+        {
+            client.role.0 |= Role::ACKNOWLEDGES;
+        }
     }
 
     /// Notes whether further messages can be handed to a client.

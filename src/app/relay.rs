@@ -11,11 +11,12 @@ use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 
 use super::api::{self, Failure};
+use super::fates::Watch;
 use super::packet::Packet;
 use super::registry::{Client, ClientKind};
-use super::{Application, Audience, Context, Exchange, Opening};
+use super::{Application, Audience, Context, Exchange, Opening, why};
 use crate::config::{BrowsersMay, Config};
-use crate::id::{ClientId, ConnectionKey};
+use crate::id::{ClientId, ConnectionKey, MessageId};
 use crate::proto::session::End;
 use crate::proto::{CloseCode, Kind, Message};
 
@@ -23,8 +24,7 @@ use crate::proto::{CloseCode, Kind, Message};
 const MAX_CHUNKS: usize = 100;
 
 const NEXT: &str = r#"{"opcode":"next","fyi":""}"#;
-const NEXT_0: &str = r#"{"opcode":"next","fyi":"","delivered":0}"#;
-const NEXT_1: &str = r#"{"opcode":"next","fyi":"","delivered":1}"#;
+const DELIVERED: &str = r#"{"opcode":"next","fyi":"","delivered":"#;
 
 /// The resource `relay`.
 #[derive(Debug)]
@@ -48,6 +48,7 @@ struct Chunks {
 #[derive(Deserialize)]
 struct Said {
     message: IgnoredAny,
+    wait: Option<f64>,
 }
 
 /// A client, in the list of them.
@@ -77,34 +78,38 @@ impl Relay {
     /// A message, whole; `forward` sends it on.
     fn act(&self, ctx: &mut Context<'_>, text: &[u8], forward: impl FnOnce(&mut Context<'_>, Audience)) {
         let Some(packet) = Packet::parse(text) else {
-            acknowledge(ctx, None);
+            acknowledge(ctx);
             ctx.close(CloseCode::INVALID_DATA, "not a JSON object with an opcode");
             return;
         };
         let opcode = packet.opcode();
         if let Some(error) = self.forbidden(ctx.me(), opcode) {
-            ctx.reply_first(&format!(r#"{{"opcode":"next","fyi":"","delivered":0,"error":"{error}"}}"#));
+            ctx.reply_first(&[DELIVERED, "0,\"error\":\"", error, "\"}"]);
             return;
         }
-        let to = match opcode {
-            "feedback" => feedback(ctx, packet.uuid(), packet.ident()),
-            "broadcast" => {
-                let sender = ctx.me().key;
-                broadcast(ctx, Some(sender))
+        match opcode {
+            "feedback" | "broadcast" => push(ctx, &packet, text, forward),
+            "echo" => {
+                let to = ctx.audience_of_me();
+                ctx.reply_first(&[DELIVERED, if to.is_empty() { "0}" } else { "1}" }]);
+                forward(ctx, to);
             }
-            "echo" => ctx.audience_of_me(),
             "quit" => {
-                acknowledge(ctx, None);
+                acknowledge(ctx);
                 ctx.close(CloseCode::NORMAL, "quit");
-                return;
             }
-            _ => {
-                acknowledge(ctx, None);
-                return;
+            "acks" => {
+                acknowledge(ctx);
+                ctx.acknowledges();
             }
-        };
-        acknowledge(ctx, Some(to.len()));
-        forward(ctx, to);
+            "ack" => {
+                acknowledge(ctx);
+                if let Some(message) = packet.id() {
+                    ctx.acknowledged(message);
+                }
+            }
+            _ => acknowledge(ctx),
+        }
     }
 
     fn forbidden(&self, me: &Client, opcode: &str) -> Option<&'static str> {
@@ -141,7 +146,7 @@ impl Relay {
 
     /// Keeps a chunk. What goes past the limits closes the connection.
     fn keep(&mut self, ctx: &mut Context<'_>, text: &str) {
-        acknowledge(ctx, None);
+        acknowledge(ctx);
         let Some(chunks) = self.chunked.get_mut(&ctx.me().key) else { return };
         chunks.count += 1;
         if chunks.count > MAX_CHUNKS {
@@ -164,12 +169,12 @@ impl Application for Relay {
     fn on_open(&mut self, ctx: &mut Context<'_>, _opening: &Opening<'_>) {
         let mut uuid = [0; 36];
         let uuid = ctx.me().id.encode(&mut uuid);
-        ctx.reply_first(&[r#"{"opcode":"ready","uuid":""#, uuid, r#""}"#].concat());
+        ctx.reply_first(&[r#"{"opcode":"ready","uuid":""#, uuid, r#"","acks":true}"#]);
     }
 
     fn on_message(&mut self, ctx: &mut Context<'_>, message: &Message<'_>) {
         let (Kind::Text, Some(text)) = (message.kind, message.text()) else {
-            acknowledge(ctx, None);
+            acknowledge(ctx);
             ctx.close(CloseCode::UNSUPPORTED_DATA, "binary, where JSON text was expected");
             return;
         };
@@ -186,7 +191,7 @@ impl Application for Relay {
                 return;
             }
             "bufferON" => {
-                acknowledge(ctx, None);
+                acknowledge(ctx);
                 self.chunked.insert(me, Chunks::default());
                 return;
             }
@@ -197,10 +202,17 @@ impl Application for Relay {
 
     fn on_call(&mut self, exchange: &mut Exchange<'_>, action: &str, data: &str) -> Result<String, Failure> {
         match action {
-            "feedback" | "broadcast" => push(exchange, action, data),
+            "feedback" | "broadcast" => call(exchange, action, data),
+            "why" => why::why(exchange, data),
             "clients" => Ok(self.clients(exchange)),
             _ => Err(Failure::no_action(action)),
         }
+    }
+
+    fn on_settled(&mut self, ctx: &mut Context<'_>, watch: &Watch, report: &str) {
+        let delivered = watch.delivered().to_string();
+        let id = watch.message.to_string();
+        ctx.reply_first(&[DELIVERED, &delivered, r#","id":""#, &id, r#"","targets":"#, report, "}"]);
     }
 
     fn on_close(&mut self, ctx: &mut Context<'_>, _end: &End) {
@@ -219,9 +231,32 @@ impl Application for Relay {
     }
 }
 
-/// Sends what a backend says over the control API: to its clients it comes as a message over a WebSocket would.
-fn push(exchange: &mut Exchange<'_>, action: &str, data: &str) -> Result<String, Failure> {
-    let Said { message: IgnoredAny } = api::read(data)?;
+/// Hands on what a client says to others; `forward` sends it as it came. Who waits for its fate is told when that is known:
+/// the acknowledgement comes then.
+fn push(ctx: &mut Context<'_>, packet: &Packet<'_>, text: &[u8], forward: impl FnOnce(&mut Context<'_>, Audience)) {
+    let message = ctx.begin_push(packet.opcode(), text.len());
+    let me = ctx.me().key;
+    let to = Addressees::new(ctx, packet.opcode(), packet, Some(me));
+    // Its acknowledgement comes before what it causes to be sent to itself, so it can't wait for that.
+    let wait = packet.wait().filter(|_| !to.is(me));
+    if let (Some(wait), Ok(text)) = (wait, std::str::from_utf8(text)) {
+        ctx.watch(wait);
+        to.send_watched(ctx, text, message);
+        return;
+    }
+    let to = to.audience(ctx);
+    let delivered = match to.len() {
+        0 => Cow::Borrowed("0"),
+        1 => Cow::Borrowed("1"),
+        many => Cow::Owned(many.to_string()),
+    };
+    ctx.reply_first(&[DELIVERED, &delivered, r#","id":""#, message.encode(&mut [0; MessageId::DIGITS]), r#""}"#]);
+    forward(ctx, to);
+}
+
+/// Hands on what a backend says over the control API: to its clients it comes as a message over a WebSocket would.
+fn call(exchange: &mut Exchange<'_>, action: &str, data: &str) -> Result<String, Failure> {
+    let Said { message: IgnoredAny, wait } = api::read(data)?;
     let packet: Packet<'_> = api::read(data)?;
     if action == "feedback" && packet.uuid().is_empty() && packet.ident().is_empty() {
         return Err(Failure::new(400, "feedback needs a uuid or an ident"));
@@ -231,12 +266,21 @@ fn push(exchange: &mut Exchange<'_>, action: &str, data: &str) -> Result<String,
         opcode if opcode == action => Cow::Borrowed(data),
         _ => return Err(Failure::new(400, "the data have an opcode that is not the action")),
     };
-    let to = match action {
-        "feedback" => feedback(exchange, packet.uuid(), packet.ident()),
-        _ => broadcast(exchange, None),
+    let wait = wait.map(|_| packet.wait()).map(|wait| api::wait(exchange, wait)).transpose()?;
+    let message = exchange.begin_push(action, text.len());
+    let to = Addressees::new(exchange, action, &packet, None);
+    let delivered = match wait {
+        Some(wait) => {
+            exchange.watch(wait);
+            to.send_watched(exchange, &text, message)
+        }
+        None => {
+            let to = to.audience(exchange);
+            exchange.send(to, &text);
+            to.len()
+        }
     };
-    exchange.send(to, &text);
-    Ok(to.len().to_string())
+    Ok(delivered.to_string())
 }
 
 /// The members of a JSON object and its closing brace.
@@ -244,34 +288,81 @@ fn members_of(object: &str) -> &str {
     object.split_once('{').map_or("}", |(_, members)| members)
 }
 
-/// Whom a feedback is for: by ident, where there is one, else by UUID. A UUID is a browser's.
-fn feedback(exchange: &mut Exchange<'_>, uuid: &str, ident: &str) -> Audience {
-    let (clients, here) = (exchange.clients(), exchange.application());
-    let addressee = if ident.is_empty() {
-        let client = ClientId::parse(uuid).and_then(|id| clients.by_id(id));
-        client.filter(|client| client.kind() == ClientKind::Browser && client.application() == here)
-    } else {
-        clients.by_ident(ident).find(|client| client.application() == here)
-    };
-    exchange.audience(addressee)
+/// Whom a message is for.
+enum Addressees<'a, 'p> {
+    /// A feedback's: by ident, where there is one, else by UUID. A UUID is a browser's.
+    One(&'a Client),
+    /// That of one who isn't connected: the UUID, if it is one, and the name that was given.
+    Nobody(Option<ClientId>, &'p str),
+    /// A broadcast's: every browser but the sender.
+    All(Option<ConnectionKey>),
 }
 
-/// Whom a broadcast is for: every browser but the sender.
-fn broadcast(exchange: &mut Exchange<'_>, sender: Option<ConnectionKey>) -> Audience {
-    let here = exchange.application();
-    let others = exchange.clients().iter().filter(|client| {
-        client.kind() == ClientKind::Browser && client.application() == here && Some(client.key) != sender
-    });
-    exchange.audience(others)
+impl<'a, 'p> Addressees<'a, 'p> {
+    /// Those of a packet.
+    fn new(exchange: &Exchange<'a>, opcode: &str, packet: &'p Packet<'_>, sender: Option<ConnectionKey>) -> Self {
+        if opcode == "broadcast" {
+            return Self::All(sender);
+        }
+        let (clients, here) = (exchange.clients(), exchange.application());
+        let (uuid, ident) = (packet.uuid(), packet.ident());
+        let id = ClientId::parse(uuid).filter(|_| ident.is_empty());
+        let found = if ident.is_empty() {
+            let client = id.and_then(|id| clients.by_id(id));
+            client.filter(|client| client.kind() == ClientKind::Browser && client.application() == here)
+        } else {
+            clients.by_ident(ident).find(|client| client.application() == here)
+        };
+        found.map_or(Self::Nobody(id, if ident.is_empty() { uuid } else { ident }), Self::One)
+    }
+
+    /// Whether it is for this one alone.
+    fn is(&self, client: ConnectionKey) -> bool {
+        matches!(self, Self::One(found) if found.key == client)
+    }
+
+    /// All of them. It is noted where the one that the message is for isn't connected.
+    fn audience(&self, exchange: &mut Exchange<'a>) -> Audience {
+        self.note_absence(exchange);
+        self.some(exchange, |_| true)
+    }
+
+    fn note_absence(&self, exchange: &mut Exchange<'a>) {
+        if let Self::Nobody(id, named) = self {
+            exchange.missed(*id, named);
+        }
+    }
+
+    /// Those of them that are `wanted`.
+    fn some(&self, exchange: &mut Exchange<'a>, wanted: impl Fn(&Client) -> bool) -> Audience {
+        match self {
+            Self::One(found) => exchange.audience(Some(*found).filter(|client| wanted(client))),
+            Self::Nobody(..) => exchange.audience(None),
+            Self::All(sender) => {
+                let here = exchange.application();
+                let others = exchange.clients().iter().filter(|client| {
+                    client.kind() == ClientKind::Browser && client.application() == here && Some(client.key) != *sender
+                });
+                exchange.audience(others.filter(|client| wanted(client)))
+            }
+        }
+    }
+
+    /// Sends a message whose fate somebody waits for: those who confirm messages are told which it is. Gives how many
+    /// connections it was handed to.
+    fn send_watched(&self, exchange: &mut Exchange<'a>, text: &str, message: MessageId) -> usize {
+        self.note_absence(exchange);
+        let confirming = self.some(exchange, Client::acknowledges);
+        if !confirming.is_empty() {
+            exchange.send(confirming, &[r#"{"ack":""#, &message.to_string(), r#"","#, members_of(text)].concat());
+        }
+        let others = self.some(exchange, |client| !client.acknowledges());
+        exchange.send(others, text);
+        confirming.len() + others.len()
+    }
 }
 
-/// `delivered`: how many connections the message was handed to; `None` where it was not for anybody.
-fn acknowledge(ctx: &mut Context<'_>, delivered: Option<usize>) {
-    let next = match delivered {
-        None => Cow::Borrowed(NEXT),
-        Some(0) => Cow::Borrowed(NEXT_0),
-        Some(1) => Cow::Borrowed(NEXT_1),
-        Some(many) => Cow::Owned(format!(r#"{{"opcode":"next","fyi":"","delivered":{many}}}"#)),
-    };
-    ctx.reply_first(&next);
+/// The answer to a message that is for nobody else.
+fn acknowledge(ctx: &mut Context<'_>) {
+    ctx.reply_first(&[NEXT]);
 }

@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::api::{self, Failure, json_string};
-use super::{Application, Audience, Context, Exchange};
-use crate::id::ConnectionKey;
+use super::{Application, Context, Exchange, fates};
+use crate::id::{ConnectionKey, MessageId};
 use crate::proto::Message;
 use crate::proto::session::End;
 
@@ -67,6 +67,12 @@ struct Envelope<'a> {
 struct Header<'a> {
     #[serde(borrow, rename = "type")]
     kind: Cow<'a, str>,
+    /// Of an `init`: the page confirms messages whose fate somebody waits for.
+    #[serde(default)]
+    acks: bool,
+    /// Of an `ack`: the message that is confirmed.
+    #[serde(borrow)]
+    id: Option<Cow<'a, str>>,
 }
 
 /// What an `init` says.
@@ -89,6 +95,8 @@ struct Push<'a> {
     target: Cow<'a, str>,
     #[serde(borrow)]
     message: &'a RawValue,
+    /// In milliseconds.
+    wait: Option<f64>,
 }
 
 #[derive(Deserialize)]
@@ -159,6 +167,7 @@ impl Notifications {
     fn push(
         &self,
         exchange: &mut Exchange<'_>,
+        action: &str,
         data: &str,
         choose: impl for<'d> Fn(&'d Domain, &str) -> Option<&'d BTreeSet<ConnectionKey>>,
     ) -> Result<String, Failure> {
@@ -166,12 +175,24 @@ impl Notifications {
         if push.target.is_empty() {
             return Err(Failure::new(400, "the target is empty"));
         }
+        let wait = push.wait.map(|millis| api::wait(exchange, fates::wait(millis))).transpose()?;
+        let message = exchange.begin_push(action, push.message.get().len());
         let listeners = self.domains.get(&*push.domain).and_then(|domain| choose(domain, &push.target));
         let clients = exchange.clients();
-        let to: Audience =
-            exchange.audience(listeners.into_iter().flatten().filter_map(|listener| clients.get(*listener)));
-        exchange.send(to, &[r#"{"header":{"type":"message"},"body":"#, push.message.get(), "}"].concat());
-        Ok(to.len().to_string())
+        let pages = listeners.into_iter().flatten().filter_map(|listener| clients.get(*listener));
+        let Some(wait) = wait else {
+            let to = exchange.audience(pages);
+            exchange.send(to, &message_of("", push.message));
+            return Ok(to.len().to_string());
+        };
+        exchange.watch(wait);
+        let confirming = exchange.audience(pages.clone().filter(|page| page.acknowledges()));
+        if !confirming.is_empty() {
+            exchange.send(confirming, &message_of(&format!(r#","ack":"{message}""#), push.message));
+        }
+        let others = exchange.audience(pages.filter(|page| !page.acknowledges()));
+        exchange.send(others, &message_of("", push.message));
+        Ok((confirming.len() + others.len()).to_string())
     }
 
     /// The channels that somebody listens to, of one domain or of all.
@@ -190,6 +211,11 @@ impl Notifications {
     }
 }
 
+/// What a page gets; `more` stands in its header.
+fn message_of(more: &str, body: &RawValue) -> String {
+    [r#"{"header":{"type":"message""#, more, r#"},"body":"#, body.get(), "}"].concat()
+}
+
 impl Application for Notifications {
     fn on_message(&mut self, ctx: &mut Context<'_>, message: &Message<'_>) {
         let me = ctx.me().key;
@@ -197,10 +223,19 @@ impl Application for Notifications {
         let done = match envelope {
             Some(Ok(envelope)) if envelope.header.kind == "init" => {
                 let init = serde_json::from_str(envelope.body.map_or("{}", RawValue::get));
+                if envelope.header.acks {
+                    ctx.acknowledges();
+                }
                 init.map_err(|error| Cow::Owned(format!("the body can't be used: {error}")))
                     .and_then(|init| self.enter(me, init))
             }
-            Some(Ok(_)) => Err(Cow::Borrowed("the only type that a page may send is init")),
+            Some(Ok(envelope)) if envelope.header.kind == "ack" => {
+                if let Some(message) = envelope.header.id.as_deref().and_then(MessageId::parse) {
+                    ctx.acknowledged(message);
+                }
+                return;
+            }
+            Some(Ok(_)) => Err(Cow::Borrowed("the only types that a page may send are init and ack")),
             Some(Err(error)) => Err(Cow::Owned(format!("no message with a header: {error}"))),
             None => Err(Cow::Borrowed("binary, where JSON text was expected")),
         };
@@ -217,8 +252,8 @@ impl Application for Notifications {
 
     fn on_call(&mut self, exchange: &mut Exchange<'_>, action: &str, data: &str) -> Result<String, Failure> {
         match action {
-            "send.to.channel" => self.push(exchange, data, |domain, target| domain.channels.get(target)),
-            "send.to.token" => self.push(exchange, data, |domain, target| domain.tokens.get(target)),
+            "send.to.channel" => self.push(exchange, action, data, |domain, target| domain.channels.get(target)),
+            "send.to.token" => self.push(exchange, action, data, |domain, target| domain.tokens.get(target)),
             "list.active.channels" => self.active(data),
             _ => Err(Failure::no_action(action)),
         }

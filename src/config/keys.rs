@@ -277,6 +277,10 @@ pub(super) const KEYS: &[Key] = &[
         config.deflate.context_takeover = value.boolean()?;
         Ok(())
     }),
+    key("recorder", "size", |config, value| {
+        config.recorder.size = value.number("a whole number of bytes", 0..=MESSAGE_BYTES)?;
+        Ok(())
+    }),
     key("zmq", "bind", |config, value| {
         config.zmq.bind = endpoint(value)?;
         Ok(())
@@ -366,7 +370,10 @@ mod tests {
         assert_eq!(home("adress").unwrap(), "adress before the first section");
         assert_eq!(home("frameGap").unwrap(), "frameGap in [script]");
         assert_eq!(home("colour"), None);
-        assert_eq!(section_names(), ["resources", "limits", "access", "script", "api", "jsauth", "deflate", "zmq"]);
+        assert_eq!(
+            section_names(),
+            ["resources", "limits", "access", "script", "api", "jsauth", "deflate", "recorder", "zmq"]
+        );
     }
 
     #[test]

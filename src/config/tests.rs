@@ -197,7 +197,7 @@ fn bad_files_and_their_errors() {
         (
             "[colours]",
             "1: [colours]: found an unknown section, expected one of resources, limits, access, script, api, jsauth, \
-             deflate, zmq",
+             deflate, recorder, zmq",
         ),
         (
             "[limits]\nmaxclients = 5",

@@ -8,6 +8,7 @@ use super::hub::{Hub, turn, world};
 use super::socket::Socket;
 use crate::app::api;
 use crate::app::gate::{Answer, Gate, Limit, Upgrade};
+use crate::app::recorder::Event;
 use crate::app::registry::{Client, ClientKind};
 use crate::app::{Context, Opening, World};
 use crate::clock::Moment;
@@ -46,8 +47,7 @@ impl<S: Socket> Hub<S> {
             Err(refusal) if api::is_call(path) => self.refuse_call(slot, path, refusal, now),
             Ok((request, Answer::Call)) => self.take_call(slot, head, &request, now),
             Err(refusal) => {
-                warn!(address:% = peer, path = path; "refused, {refusal}");
-                self.metrics.refusals.add(refusal.status);
+                self.note_refused(peer, path, refusal, now);
                 self.connections[slot].session.refuse(refusal, &mut turn!(self, now));
                 self.link_output(slot, start);
             }
@@ -77,6 +77,8 @@ impl<S: Socket> Hub<S> {
         if let Some(limit) = upgrade.turned_away {
             let why = limit.why();
             warn!(address:% = address, path = path; "turned away: {why}");
+            let code = CloseCode::TRY_AGAIN_LATER.get();
+            self.outbox.recorder.record(now, &Event::refused(address, code, path, why));
             match limit {
                 Limit::Clients => self.metrics.turned_away_clients += 1,
                 Limit::PerAddress => self.metrics.turned_away_address += 1,
@@ -103,6 +105,7 @@ impl<S: Socket> Hub<S> {
             "opened by a {}, ident {ident:?}, origin {origin:?}{user}", client.kind()
         );
         let key = client.key;
+        self.outbox.recorder.record(now, &Event::opened(&client, path, origin));
         self.registry.insert(client);
         let Some(client) = self.registry.get(key) else { return };
         let application = self.routes.application_mut(client.application());

@@ -1,15 +1,26 @@
 //! Requests with a body: a call of the control API, from its head to its answer.
 
-use log::{debug, info, warn};
+use log::{debug, info};
 
 use super::hub::{Hub, turn, world};
 use super::socket::Socket;
 use crate::app::World;
-use crate::app::api::{self, Failure};
+use crate::app::api::{self, Done, Failure};
 use crate::clock::Moment;
+use crate::id::{ConnectionKey, MessageId};
 use crate::proto::http::{self, Refusal, Request};
 use crate::proto::incoming::Posted;
 use crate::proto::session::Turn;
+
+/// A call that is answered later.
+#[derive(Debug)]
+pub(super) struct WaitingCall {
+    /// Whose.
+    key: ConnectionKey,
+    done: Done,
+    /// It is the last on its connection.
+    last: bool,
+}
 
 impl<S: Socket> Hub<S> {
     /// A call may be made: its body is read next.
@@ -28,8 +39,7 @@ impl<S: Socket> Hub<S> {
 
     /// A call can't be made, or not like this: the connection ends, since a body may follow that nobody reads.
     pub(super) fn refuse_call(&mut self, slot: usize, path: &str, refusal: Refusal, now: Moment) {
-        warn!(address:% = self.connections[slot].address, path = path; "refused, {refusal}");
-        self.metrics.refusals.add(refusal.status);
+        self.note_refused(self.connections[slot].address, path, refusal, now);
         self.answer_call(slot, &Err(refusal.into()), true, now);
     }
 
@@ -44,6 +54,7 @@ impl<S: Socket> Hub<S> {
             Ok(request) => request,
             Err(refusal) => return self.refuse_call(slot, "", refusal, now),
         };
+        let last = !request.keeps_alive();
         let outcome = api::call(&mut self.routes, world!(self, now), &mut self.outbox, request.path, &posted.body);
         let address = self.connections[slot].address;
         match &outcome {
@@ -51,10 +62,37 @@ impl<S: Socket> Hub<S> {
             Err(Failure { status, why }) => info!(address:% = address, path = request.path; "failed, {status}: {why}"),
         }
         self.deliver(None, now);
-        self.answer_call(slot, &outcome, !request.keeps_alive(), now);
+        match outcome {
+            Ok(done) if done.message.is_some_and(|message| self.outbox.fates.is_watched(message)) => {
+                self.connections[slot].session.suspend();
+                let call = WaitingCall { key: self.connections[slot].key(slot), done, last };
+                self.waiting_calls.push(call);
+                // Where it was only asked how things are, or there is nobody, there is nothing to wait for.
+                self.tell_fates(now);
+            }
+            outcome => self.answer_call(slot, &outcome, last, now),
+        }
     }
 
-    fn answer_call(&mut self, slot: usize, outcome: &Result<String, Failure>, last: bool, now: Moment) {
+    /// Answers the call that waits for what becomes of a message.
+    pub(super) fn answer_waiting_call(&mut self, message: MessageId, report: &str, now: Moment) {
+        let waits = |call: &WaitingCall| call.done.message == Some(message);
+        let Some(index) = self.waiting_calls.iter().position(waits) else { return };
+        let WaitingCall { key, mut done, last } = self.waiting_calls.swap_remove(index);
+        // Who asked may have gone.
+        let Some(slot) = self.slot(key) else { return };
+        done.targets = Some(report.to_owned());
+        self.answer_call(slot, &Ok(done), last, now);
+        self.mark(slot);
+        // What it has sent meanwhile was not read, or kept.
+        let mut rest = self.connections[slot].session.resume();
+        if !rest.is_empty() {
+            self.process(slot, &mut rest, now);
+        }
+        self.read_later(slot);
+    }
+
+    fn answer_call(&mut self, slot: usize, outcome: &Result<Done, Failure>, last: bool, now: Moment) {
         let start = self.outbox.arena.len();
         let time = (self.wall_clock)().as_secs_f64();
         api::answer(&mut self.outbox.arena, outcome, time, last);

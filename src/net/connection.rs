@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::backlog::Backlog;
 use super::outgoing::{Chain, Outgoing, Places};
 use super::socket::{Socket, write_some};
+use crate::app::fates::Progress;
 use crate::app::registry::Address;
 use crate::clock::Moment;
 use crate::id::ConnectionKey;
@@ -96,6 +97,16 @@ impl<S: Socket> Connection<S> {
     /// Whether nothing waits for the kernel.
     pub(super) const fn is_flushed(&self) -> bool {
         self.backlog.is_none() && self.chain.is_empty()
+    }
+
+    /// How far its output has got.
+    pub(super) fn progress(&self, outgoing: &Outgoing) -> Progress {
+        let backlog = self.backlog.as_ref().map_or(0, |backlog| backlog.len());
+        Progress {
+            output: self.session.output(),
+            waiting: backlog + outgoing.length(self.chain),
+            unreceived: self.socket.unreceived(),
+        }
     }
 
     /// Bytes of memory that unfinished input and waiting output hold.

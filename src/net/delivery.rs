@@ -9,8 +9,9 @@ use std::io;
 
 use log::{Level, debug, info, log, warn};
 
+use super::connection::Connection;
 use super::hub::{ARENA_HIGH, Hub, turn, world};
-use super::outgoing::{Chain, Outgoing, Places, Source};
+use super::outgoing::{Outgoing, Places, Source};
 use super::socket::Socket;
 use crate::app::outbox::{Body, Closing, Command, Run};
 use crate::app::{Context, World};
@@ -48,7 +49,7 @@ impl<S: Socket> Hub<S> {
         // By index: whatever is called meanwhile adds no command, since applications run at no other time.
         for index in 0..self.outbox.commands.len() {
             match self.outbox.commands[index] {
-                Command::Send { to, kind, body, urgent } => {
+                Command::Send { to, kind, body, urgent, push } => {
                     let (plain, received) = match (body, received) {
                         (Body::Built(frame), _) => (frame, &[][..]),
                         (Body::Received, Some(message)) => self.frame_of(message),
@@ -67,14 +68,21 @@ impl<S: Socket> Hub<S> {
                     }
                     self.packed.clear();
                     self.count(&sending, to.len(), handed);
+                    if let Some(message) = push {
+                        self.record_handed(message, to, handed, now);
+                    }
                 }
-                Command::Overrun(client) => {
+                Command::Overrun(client, push) => {
                     self.metrics.undelivered_slow += 1;
+                    if let Some(message) = push {
+                        self.record_overrun(message, client, now);
+                    }
                     let why = Cow::Borrowed("reads too slowly: too much is waiting");
                     if self.close(client, CloseCode::TRY_AGAIN_LATER, why, now) {
                         self.metrics.dropped_backlog += 1;
                     }
                 }
+                Command::Acknowledges(client) => self.registry.set_acknowledges(client),
                 Command::Close => {
                     if let Some(Closing { client, code, why }) = self.outbox.closings.pop_front() {
                         self.close(client, code, why, now);
@@ -84,6 +92,7 @@ impl<S: Socket> Hub<S> {
         }
         self.outbox.commands.clear();
         self.outbox.targets.clear();
+        self.outbox.push = None;
     }
 
     /// The frame of a message that is sent on as it came: all of it in the arena, or only the header where it is large.
@@ -121,7 +130,7 @@ impl<S: Socket> Hub<S> {
             return false;
         }
         if connection.session.is_plain() {
-            link(&mut self.outgoing, &mut connection.chain, (sending.plain, sending.received));
+            link(&mut self.outgoing, connection, (sending.plain, sending.received));
         } else {
             self.hand_specially(slot, sending, now);
         }
@@ -137,7 +146,7 @@ impl<S: Socket> Hub<S> {
         };
         let connection = &mut self.connections[slot];
         if connection.session.pass(sending.urgent, now) {
-            link(&mut self.outgoing, &mut connection.chain, frame);
+            link(&mut self.outgoing, connection, frame);
         } else {
             let whole = [&self.outbox.arena[frame.0.range()], frame.1].concat();
             connection.session.hold(whole, sending.urgent);
@@ -188,12 +197,12 @@ impl<S: Socket> Hub<S> {
         self.link_output(slot, start);
         self.mark(slot);
         let closed = end.is_some();
-        self.left(slot, end.map(Event::Closed));
+        self.left(slot, end.map(Event::Closed), now);
         closed
     }
 
     /// A connection is broken.
-    pub(super) fn lose(&mut self, slot: usize, error: &io::Error) {
+    pub(super) fn lose(&mut self, slot: usize, error: &io::Error, now: Moment) {
         let connection = &mut self.connections[slot];
         let address = connection.address;
         match connection.socket.unfinished() {
@@ -205,17 +214,16 @@ impl<S: Socket> Hub<S> {
         }
         let end = connection.session.lost();
         self.mark(slot);
-        self.left(slot, end.map(Event::Closed));
+        self.left(slot, end.map(Event::Closed), now);
     }
 
     /// Takes a client that is no longer open out of the registry at once, so that nothing is handed to it any more. Its
     /// application is told when the turn is settled.
-    pub(super) fn left(&mut self, slot: usize, event: Option<Event<'_>>) {
+    pub(super) fn left(&mut self, slot: usize, event: Option<Event<'_>>, now: Moment) {
         let connection = &self.connections[slot];
         match event {
             Some(Event::Closed(end)) => {
                 let Some(client) = self.registry.remove(connection.key(slot)) else { return };
-                let path = self.routes.path(client.resource);
                 let (by, code, level) = match &end {
                     End::ByPeer(code, _) => (Closer::Client, code.map_or(Closes::NO_CODE, CloseCode::get), Level::Info),
                     End::Vanished => (Closer::Client, Closes::VANISHED, Level::Info),
@@ -225,12 +233,13 @@ impl<S: Socket> Hub<S> {
                     }
                 };
                 self.metrics.closes.add(by, code);
+                self.record_closed(slot, &client, &end, (by, code), now);
+                let path = self.routes.path(client.resource);
                 log!(level, client:% = client.id, address:% = client.address, path = path; "{end}");
                 self.departed.push_back((client, end));
             }
             Some(Event::Refused(refusal)) => {
-                warn!(address:% = connection.address; "refused, {refusal}");
-                self.metrics.refusals.add(refusal.status);
+                self.note_refused(connection.address, "", refusal, now);
             }
             Some(Event::Message(_) | Event::Request(_) | Event::Body(_)) | None => {}
         }
@@ -272,7 +281,7 @@ impl<S: Socket> Hub<S> {
         connection.dirty = false;
         let places = Places { arena: &self.outbox.arena, received: &[] };
         if let Err(error) = connection.flush(&self.outgoing, &places, now) {
-            self.lose(slot, &error);
+            self.lose(slot, &error, now);
             return;
         }
         let mut flushed = connection.is_flushed();
@@ -291,7 +300,7 @@ impl<S: Socket> Hub<S> {
         if connection.watched_writable == flushed {
             connection.watched_writable = !flushed;
             if let Err(error) = connection.socket.watch(&self.poll, slot, !flushed, false) {
-                self.lose(slot, &error);
+                self.lose(slot, &error, now);
                 return;
             }
         }
@@ -326,7 +335,7 @@ impl<S: Socket> Hub<S> {
             if let Some(connection) = self.connections.get_mut(slot)
                 && let Err(error) = connection.flush(&self.outgoing, &places, now)
             {
-                self.lose(slot, &error);
+                self.lose(slot, &error, now);
             }
         }
         self.outgoing.clear();
@@ -350,7 +359,7 @@ impl<S: Socket> Hub<S> {
         if connection.session.is_open() && connection.cut_backlog() {
             self.close(key, CloseCode::TRY_AGAIN_LATER, Cow::Borrowed("server is out of memory for you"), now);
         } else {
-            self.lose(slot, &io::ErrorKind::OutOfMemory.into());
+            self.lose(slot, &io::ErrorKind::OutOfMemory.into(), now);
         }
         true
     }
@@ -384,9 +393,10 @@ impl<S: Socket> Hub<S> {
 
 /// Appends a frame to what a connection is sent.
 #[inline]
-fn link(outgoing: &mut Outgoing, chain: &mut Chain, (arena, received): Frame<'_>) {
-    outgoing.link(chain, Source::Arena, arena.range());
+fn link<S>(outgoing: &mut Outgoing, connection: &mut Connection<S>, (arena, received): Frame<'_>) {
+    outgoing.link(&mut connection.chain, Source::Arena, arena.range());
     if !received.is_empty() {
-        outgoing.link(chain, Source::Received, 0..received.len());
+        outgoing.link(&mut connection.chain, Source::Received, 0..received.len());
     }
+    connection.session.note_output(arena.len() + received.len());
 }

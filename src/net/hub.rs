@@ -18,12 +18,14 @@ use std::time::Duration;
 use log::{error, info, warn};
 use slab::Slab;
 
+use super::calls::WaitingCall;
 use super::connection::{Connection, Sends};
 use super::drain::Leaving;
 use super::outgoing::{Outgoing, Source};
 use super::socket::Socket;
 use super::timers::Timers;
 use crate::app::outbox::{Outbox, Run};
+use crate::app::recorder;
 use crate::app::registry::{Address, Client, Registry};
 use crate::app::{Context, Routes, World};
 use crate::clock::Moment;
@@ -88,7 +90,13 @@ pub(super) use turn;
 /// What an application gets to see: borrowed field by field, so that the applications may be borrowed as well.
 macro_rules! world {
     ($hub:ident, $now:expr) => {
-        World { clients: &$hub.registry, metrics: &$hub.metrics, now: $now, wall_clock: $hub.wall_clock }
+        World {
+            clients: &$hub.registry,
+            metrics: &$hub.metrics,
+            outlook: &crate::net::watches::Sight { connections: &$hub.connections, outgoing: &$hub.outgoing },
+            now: $now,
+            wall_clock: $hub.wall_clock,
+        }
     };
 }
 pub(super) use world;
@@ -109,6 +117,8 @@ pub struct Hub<S: Socket> {
     /// Of the message being sent, its frame in the arena as packed for those who share a window size; `None` where that
     /// did not make it smaller.
     pub(super) packed: Vec<(u8, Option<Run>)>,
+    /// Calls of the control API that are answered later.
+    pub(super) waiting_calls: Vec<WaitingCall>,
     /// Slots of connections that something happened to.
     pub(super) dirty: Vec<usize>,
     /// Connections with input that no event will tell of.
@@ -146,12 +156,13 @@ impl<S: Socket> Hub<S> {
             serial: 0,
             registry: Registry::new(config.limits.max_per_ip > 0, expected),
             routes: Routes::new(&config),
-            outbox: Outbox::default(),
+            outbox: Outbox::new(config.recorder.size),
             outgoing: Outgoing::default(),
             buffer: vec![0; READ_OFFSET + READ],
             spare: Vec::new(),
             codec: Codec::default(),
             packed: Vec::new(),
+            waiting_calls: Vec::new(),
             dirty: Vec::new(),
             unread: VecDeque::new(),
             much: 0,
@@ -204,7 +215,7 @@ impl<S: Socket> Hub<S> {
 
     /// When [`Hub::expire`] is to be called.
     pub fn deadline(&self) -> Moment {
-        self.timers.next().min(self.leaving.due()).min(self.routes.due())
+        self.timers.next().min(self.leaving.due()).min(self.routes.due()).min(self.outbox.fates.due())
     }
 
     /// Takes in a connection and reads what it has sent so far: its request, as a rule. `deferred`: where that is not the
@@ -222,7 +233,7 @@ impl<S: Socket> Hub<S> {
         // Not before the read: the poll would tell of what has been read by then.
         if let Err(error) = connection.socket.watch(&self.poll, slot, false, true) {
             error!(address:% = peer; "can't be watched: {error}");
-            self.lose(slot, &error);
+            self.lose(slot, &error, now);
         }
         slot
     }
@@ -233,7 +244,7 @@ impl<S: Socket> Hub<S> {
         connection.ended |= ended;
         if writable || ended {
             if let Err(error) = connection.drain() {
-                self.lose(slot, &error);
+                self.lose(slot, &error, now);
                 return;
             }
             // What has drained is as good as never having waited for a message that comes with the same event.
@@ -272,6 +283,7 @@ impl<S: Socket> Hub<S> {
             self.routes.on_time(world!(self, now), &mut self.outbox);
             self.deliver(None, now);
         }
+        self.tell_fates(now);
         while let Some((at, key)) = self.timers.pop(now) {
             let Some(slot) = self.slot(key) else { continue };
             let connection = &mut self.connections[slot];
@@ -293,7 +305,7 @@ impl<S: Socket> Hub<S> {
             {
                 info!(address:% = connection.address; "{what} failed: not done in time");
             }
-            self.left(slot, event);
+            self.left(slot, event, now);
         }
     }
 
@@ -314,6 +326,9 @@ impl<S: Socket> Hub<S> {
         config.socket_mode = old.socket_mode;
         config.pid_file.clone_from(&old.pid_file);
         config.resources.clone_from(&old.resources);
+        if config.recorder != old.recorder {
+            self.outbox.recorder = recorder::Recorder::new(config.recorder.size);
+        }
         self.limits = limits(&config);
         self.registry.count_addresses(config.limits.max_per_ip > 0);
         self.routes.configure(&config);
@@ -351,7 +366,7 @@ impl<S: Socket> Hub<S> {
         loop {
             let connection = &mut self.connections[slot];
             // Read on when it has drained: the event that says so comes here as well.
-            if connection.is_congested() && !connection.ended {
+            if connection.session.is_suspended() || connection.is_congested() && !connection.ended {
                 break;
             }
             let room = match connection.sends {
@@ -363,14 +378,14 @@ impl<S: Socket> Hub<S> {
                     let start = self.outbox.arena.len();
                     let end = connection.session.eof(&mut turn!(self, now));
                     self.link_output(slot, start);
-                    self.left(slot, end.map(Event::Closed));
+                    self.left(slot, end.map(Event::Closed), now);
                     break;
                 }
                 Ok(read) => read,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => {
-                    self.lose(slot, &error);
+                    self.lose(slot, &error, now);
                     break;
                 }
             };
@@ -394,7 +409,7 @@ impl<S: Socket> Hub<S> {
         came
     }
 
-    fn read_later(&mut self, slot: usize) {
+    pub(super) fn read_later(&mut self, slot: usize) {
         let connection = &mut self.connections[slot];
         if !connection.unread {
             connection.unread = true;
@@ -417,7 +432,7 @@ impl<S: Socket> Hub<S> {
         self.connections[slot].sends = sends;
     }
 
-    fn process(&mut self, slot: usize, bytes: &mut [u8], now: Moment) {
+    pub(super) fn process(&mut self, slot: usize, bytes: &mut [u8], now: Moment) {
         let mut input = Input::new(bytes);
         let key = self.connections[slot].key(slot);
         loop {
@@ -428,6 +443,9 @@ impl<S: Socket> Hub<S> {
             match &event {
                 None => break,
                 Some(Event::Message(message)) => {
+                    if !self.outbox.fates.is_empty() {
+                        self.tell_fate_first(key, now);
+                    }
                     let Some(client) = self.registry.get(key) else { continue };
                     let application = self.routes.application_mut(client.application());
                     application.on_message(&mut Context::new(client, world!(self, now), &mut self.outbox), message);
@@ -441,8 +459,14 @@ impl<S: Socket> Hub<S> {
             }
             match event {
                 Some(Event::Message(Message { data: Cow::Owned(data), .. })) => give_spare(&mut self.spare, data),
-                Some(Event::Body(posted)) => self.call(slot, posted, now),
-                Some(Event::Closed(_) | Event::Refused(_)) => self.left(slot, event),
+                Some(Event::Body(posted)) => {
+                    self.call(slot, posted, now);
+                    if self.connections[slot].session.is_suspended() {
+                        self.connections[slot].session.keep(&mut input);
+                        break;
+                    }
+                }
+                Some(Event::Closed(_) | Event::Refused(_)) => self.left(slot, event, now),
                 _ => {}
             }
             if self.outbox.arena.len() > ARENA_HIGH || self.outgoing.len() > SLICES_HIGH {
@@ -456,7 +480,9 @@ impl<S: Socket> Hub<S> {
     pub(super) fn link_output(&mut self, slot: usize, start: usize) {
         let end = self.outbox.arena.len();
         if end > start {
-            self.outgoing.link(&mut self.connections[slot].chain, Source::Arena, start..end);
+            let connection = &mut self.connections[slot];
+            self.outgoing.link(&mut connection.chain, Source::Arena, start..end);
+            connection.session.note_output(end - start);
             self.mark(slot);
         }
     }

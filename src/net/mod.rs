@@ -25,6 +25,8 @@ mod outgoing;
 mod process;
 mod serving;
 mod stopwatch;
+mod tcp_info;
 mod timers;
 mod tls;
 mod transport;
+mod watches;

@@ -100,6 +100,17 @@ impl Outgoing {
         })
     }
 
+    /// How many bytes a chain has.
+    pub(super) fn length(&self, chain: Chain) -> usize {
+        let mut next = chain.first;
+        let slices = std::iter::from_fn(|| {
+            let slice = self.slices.get(next as usize)?;
+            next = slice.next;
+            Some((slice.end - slice.start) as usize)
+        });
+        slices.sum()
+    }
+
     /// All chains have been written.
     pub(super) fn clear(&mut self) {
         self.slices.clear();

@@ -25,7 +25,7 @@ use super::tls::{Scratch, Tls};
 use super::transport::Transport;
 use crate::clock::Moment;
 use crate::config::{Config, ListenAddress};
-use crate::id::ClientIds;
+use crate::id::{ClientIds, MessageId};
 use crate::logging::LogState;
 
 /// Events taken from one poll.
@@ -133,6 +133,7 @@ impl Server {
         hub.wall_clock = wall_clock;
         hub.process = process::look;
         hub.metrics.started = wall_clock();
+        hub.outbox.next_message = MessageId::first(wall_clock());
         hub.metrics.certificate_expires = certificates.as_ref().map(Certificates::expires);
         Ok(Self {
             poll,

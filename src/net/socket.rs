@@ -49,6 +49,12 @@ pub trait Socket {
         0
     }
 
+    /// Bytes written of which it is not known that the peer's end has received them, or somewhat more. `None`: it can't be
+    /// told.
+    fn unreceived(&self) -> Option<usize> {
+        None
+    }
+
     /// What it is in the middle of, in words for the log, where the peer has begun something that must be done before
     /// the first byte can be read.
     fn unfinished(&self) -> Option<&'static str> {

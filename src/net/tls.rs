@@ -100,6 +100,11 @@ impl<S: Stream> Tls<S> {
     }
 
     /// The stream below.
+    pub(super) const fn stream(&self) -> &S {
+        &self.stream
+    }
+
+    /// What it goes over, to be watched.
     pub(super) const fn stream_mut(&mut self) -> &mut S {
         &mut self.stream
     }

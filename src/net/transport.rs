@@ -10,6 +10,7 @@ use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
 
 use super::socket::Socket;
+use super::tcp_info;
 use super::tls::{self, Stream, Tls};
 
 /// The stream of a connection.
@@ -103,6 +104,14 @@ impl Socket for Transport {
         match self {
             Self::Tcp(_) | Self::Unix(_) => 0,
             Self::Tls(tls) => tls.held(),
+        }
+    }
+
+    fn unreceived(&self) -> Option<usize> {
+        match self {
+            Self::Tcp(stream) => tcp_info::unreceived(stream),
+            Self::Unix(_) => None,
+            Self::Tls(tls) => tcp_info::unreceived(tls.stream()).map(|bytes| bytes + tls.held()),
         }
     }
 

@@ -17,6 +17,8 @@
 //! Pure functions on bytes: what a frame means in its place, fragments and limits included, is
 //! [`session`](super::session)'s business.
 
+use super::utf8;
+
 /// The longest header that a client may send: two bytes, a 64-bit length, the mask.
 pub const MAX_HEADER: usize = 14;
 
@@ -354,13 +356,10 @@ impl CloseCode {
 
 /// Appends a Close frame. The reason is cut, between characters, to what fits: 123 bytes.
 pub fn write_close(out: &mut Vec<u8>, code: CloseCode, reason: &str) {
-    let mut length = reason.len().min(MAX_CONTROL_PAYLOAD - 2);
-    while !reason.is_char_boundary(length) {
-        length -= 1;
-    }
-    write_header(out, Opcode::Close, length + 2);
+    let reason = utf8::cut(reason, MAX_CONTROL_PAYLOAD - 2);
+    write_header(out, Opcode::Close, reason.len() + 2);
     out.extend_from_slice(&code.get().to_be_bytes());
-    out.extend_from_slice(&reason.as_bytes()[..length]);
+    out.extend_from_slice(reason.as_bytes());
 }
 
 #[cfg(test)]

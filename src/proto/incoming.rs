@@ -27,6 +27,8 @@ enum Unfinished {
     Head(Vec<u8>, HeadScanner),
     /// Its head, and the beginning of its body.
     Body(Vec<u8>, BodyReader),
+    /// What has come behind a request that is not answered yet.
+    Kept(Vec<u8>),
 }
 
 impl Incoming {
@@ -39,7 +41,7 @@ impl Incoming {
     pub(super) fn held(&self) -> usize {
         match self.0.as_deref() {
             None => 0,
-            Some(Unfinished::Head(head, _)) => head.capacity(),
+            Some(Unfinished::Head(head, _) | Unfinished::Kept(head)) => head.capacity(),
             Some(Unfinished::Body(head, body)) => head.capacity() + body.held(),
         }
     }
@@ -71,6 +73,22 @@ impl Incoming {
             return Ok(None);
         };
         Ok(Some(Cow::Borrowed(input.take(end))))
+    }
+
+    /// Keeps what has come behind a request that is not answered yet.
+    pub(super) fn keep(&mut self, rest: Vec<u8>) {
+        self.0 = Some(Box::new(Unfinished::Kept(rest)));
+    }
+
+    /// Gives what was kept.
+    pub(super) fn take_kept(&mut self) -> Vec<u8> {
+        match self.0.take().map(|unfinished| *unfinished) {
+            Some(Unfinished::Kept(rest)) => rest,
+            other => {
+                self.0 = other.map(Box::new);
+                Vec::new()
+            }
+        }
     }
 
     /// A head was read; its body is wanted as well.

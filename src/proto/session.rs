@@ -38,6 +38,8 @@ enum State {
     Head,
     /// [`Event::Request`] or [`Event::Body`] was given out and not answered yet.
     Asked,
+    /// The answer to it comes later.
+    Suspended,
     /// The body of a request is coming in.
     Body,
     /// A WebSocket.
@@ -59,6 +61,8 @@ pub struct Session {
     unanswered: bool,
     /// The peer will send no more.
     eof: bool,
+    /// Bytes of output so far, modulo 2^32: see [`Session::output`].
+    output: u32,
     /// By when: the head must be whole, the next ping is due, the peer must have closed.
     due: Moment,
     reader: Reader,
@@ -84,6 +88,7 @@ impl Session {
             browser: false,
             unanswered: false,
             eof: false,
+            output: 0,
             due: now.limit(limits.head_time),
             reader: Reader::default(),
             extra: None,
@@ -129,6 +134,17 @@ impl Session {
         self.pacer().map_or(0, Pacer::held)
     }
 
+    /// Bytes of output so far, modulo 2^32, so that it can be said later how far a message has got: what was appended to
+    /// [`Turn::out`] and what others have sent, as whoever drives the session [notes](Self::note_output) it.
+    pub fn output(&self) -> u32 {
+        self.output
+    }
+
+    /// So many bytes of output go out on this connection.
+    pub fn note_output(&mut self, bytes: usize) {
+        self.output = self.output.wrapping_add(u32::try_from(bytes).unwrap_or_default());
+    }
+
     /// When [`Session::tick`] is to be called, if nothing happens before.
     pub fn deadline(&self) -> Moment {
         let paced = self.pacer().map_or(Moment::NEVER, Pacer::due);
@@ -149,8 +165,11 @@ impl Session {
             State::Open | State::Closing => self.next_frame(input, turn),
             State::Head => self.next_head(input, turn),
             State::Body => self.next_body(input),
-            State::Asked | State::Lingering | State::Over => {
-                debug_assert!(self.state != State::Asked, "a request is answered before the next call");
+            State::Asked | State::Suspended | State::Lingering | State::Over => {
+                debug_assert!(
+                    !matches!(self.state, State::Asked | State::Suspended),
+                    "a request is answered before the next call"
+                );
                 input.clear();
                 None
             }
@@ -193,6 +212,32 @@ impl Session {
         self.state = State::Body;
         self.due = turn.now.limit(turn.limits.message_time);
         Ok(())
+    }
+
+    /// The request is answered later: until then nothing that comes in is looked at. Ask [`Session::is_suspended`] before
+    /// reading, and [keep](Self::keep) what has been read already.
+    pub fn suspend(&mut self) {
+        debug_assert!(self.state == State::Asked, "there is a request to answer");
+        self.state = State::Suspended;
+        self.due = Moment::NEVER;
+    }
+
+    /// Whether a request is answered later.
+    pub fn is_suspended(&self) -> bool {
+        self.state == State::Suspended
+    }
+
+    /// Keeps what has been read behind a request that is answered later.
+    pub fn keep(&mut self, input: &mut Input<'_>) {
+        if !input.is_empty() {
+            let rest = input.take(input.peek().len()).to_vec();
+            self.with_request(|request| request.keep(rest));
+        }
+    }
+
+    /// The request has been answered: gives what was kept, which is to be fed as if it had just been read.
+    pub fn resume(&mut self) -> Vec<u8> {
+        self.with_request(Incoming::take_kept)
     }
 
     /// The request was answered by a response that the caller has written. `last`: no further request is taken.
@@ -273,7 +318,13 @@ impl Session {
                 None
             }
             // A silent connection, or one that had its time to end.
-            State::Head | State::Asked | State::Body | State::Closing | State::Lingering | State::Over => {
+            State::Head
+            | State::Asked
+            | State::Suspended
+            | State::Body
+            | State::Closing
+            | State::Lingering
+            | State::Over => {
                 self.state = State::Over;
                 None
             }

@@ -49,6 +49,15 @@ impl Utf8Checker {
     }
 }
 
+/// As much of `text` as fits in `length` bytes, cut between characters.
+pub fn cut(text: &str, length: usize) -> &str {
+    let mut end = text.len().min(length);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -88,7 +88,11 @@ impl Ack {
         match self {
             Self::Greeting => text.starts_with(r#"{"opcode":"ready","uuid":""#),
             Self::Plain => text == r#"{"opcode":"next","fyi":""}"#,
-            Self::Delivered(to) => text == format!(r#"{{"opcode":"next","fyi":"","delivered":{to}}}"#),
+            Self::Delivered(to) => {
+                // Behind that comes the id of the message, where it is one.
+                let start = format!(r#"{{"opcode":"next","fyi":"","delivered":{to}"#);
+                text.strip_prefix(&start).is_some_and(|rest| rest == "}" || rest.starts_with(r#","id":""#))
+            }
             Self::Refused => text.starts_with(r#"{"opcode":"next","fyi":"","delivered":0,"error":""#),
             Self::Any => true,
         }

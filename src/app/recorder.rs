@@ -1,0 +1,351 @@
+//! What has happened lately, and to whom: the memory behind `websock why`, the live page, and what became of a push.
+//!
+//! One ring of bytes of a fixed size, written in a few nanoseconds and read only when somebody asks: then all of it is
+//! gone through. What is new pushes out what is oldest, so a busy server looks back minutes and a quiet one days. It
+//! refuses to know who asks, and what a moment is by the clock on the wall.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::registry::{Address, Client, ClientKind};
+use crate::clock::Moment;
+use crate::id::{ClientId, MessageId};
+use crate::metrics::Closer;
+use crate::proto::utf8;
+
+/// Longest text of a record in bytes. What is longer is cut.
+const MAX_TEXT: usize = 256;
+
+/// Most bytes of a record: three texts, and numbers.
+const MAX_RECORD: usize = 3 * MAX_TEXT + 128;
+
+/// The length that stands before each record.
+const PREFIX: usize = 2;
+
+/// A connection, in records: its [serial](crate::id::ConnectionKey::serial), which outlives the connection itself.
+pub type Serial = u32;
+
+/// Something that has happened.
+#[derive(Clone, Debug, Deserialize, Eq, PartialEq, Serialize)]
+pub enum Event<'a> {
+    /// A client has come.
+    Opened {
+        /// Who.
+        client: Serial,
+        /// The UUID issued to it.
+        id: ClientId,
+        /// From where: the client's own address, as far as that is known, and the port of the connection.
+        from: (IpAddr, u16),
+        /// Browser or script.
+        script: bool,
+        /// The path it was opened with.
+        #[serde(borrow)]
+        path: Cow<'a, str>,
+        /// The position of what serves it.
+        application: u8,
+        /// The name it gave itself; empty for none.
+        #[serde(borrow)]
+        ident: Cow<'a, str>,
+        /// The page that it comes from; empty where it didn't say.
+        #[serde(borrow)]
+        origin: Cow<'a, str>,
+    },
+    /// A client has gone.
+    Closed {
+        /// Who.
+        client: Serial,
+        /// The UUID that it had.
+        id: ClientId,
+        /// The name it gave itself; empty for none.
+        #[serde(borrow)]
+        ident: Cow<'a, str>,
+        /// Whether the server closed it.
+        by_server: bool,
+        /// The code that was sent, or 1005 and 1006 as in [`Closes`](crate::metrics::Closes).
+        code: u16,
+        /// The reason, by whoever closed.
+        #[serde(borrow)]
+        why: Cow<'a, str>,
+        /// How much it was sent, as [`Event::Handed`] counts it.
+        sent: u32,
+        /// Bytes of that which it has not received, as far as that is known.
+        outstanding: Option<u32>,
+    },
+    /// Somebody wants a message to be sent.
+    Pushed {
+        /// The message.
+        message: MessageId,
+        /// By whom; `None`: by the control API, or through the queue.
+        from: Option<Serial>,
+        /// What was asked for: `feedback`, say.
+        #[serde(borrow)]
+        what: Cow<'a, str>,
+        /// Its bytes, as they came.
+        bytes: u32,
+    },
+    /// A message was handed to a connection.
+    Handed {
+        /// The message.
+        message: MessageId,
+        /// To whom.
+        to: Serial,
+        /// Bytes that this connection had been sent then, this message included; modulo 2^32.
+        end: u32,
+    },
+    /// A message was handed to so many of one application's clients that they are not recorded each.
+    HandedToMany {
+        /// The message.
+        message: MessageId,
+        /// The position of the application.
+        application: u8,
+        /// How many there were.
+        clients: u32,
+    },
+    /// A message could not be handed to a client, since too much waits for it.
+    Overrun {
+        /// The message.
+        message: MessageId,
+        /// Whose.
+        to: Serial,
+    },
+    /// A message was for somebody who isn't connected.
+    Missed {
+        /// The message.
+        message: MessageId,
+        /// The UUID that it was for; `None`: it was for an ident.
+        id: Option<ClientId>,
+        /// The ident that it was for; empty: it was for a UUID.
+        #[serde(borrow)]
+        ident: Cow<'a, str>,
+    },
+    /// A client has confirmed a message.
+    Acknowledged {
+        /// The message.
+        message: MessageId,
+        /// By whom.
+        by: Serial,
+    },
+    /// A request was answered with an error, or a client turned away.
+    Refused {
+        /// From where.
+        from: (IpAddr, u16),
+        /// The HTTP status; 1013 for who was turned away at a limit.
+        status: u16,
+        /// The path, as far as it is known.
+        #[serde(borrow)]
+        path: Cow<'a, str>,
+        /// Why.
+        #[serde(borrow)]
+        why: Cow<'a, str>,
+    },
+}
+
+impl<'a> Event<'a> {
+    /// A client has come to `path`, from a page of `origin`.
+    pub fn opened(client: &'a Client, path: &'a str, origin: &'a str) -> Self {
+        Self::Opened {
+            client: client.key.serial,
+            id: client.id,
+            from: place(client.address),
+            script: client.kind() == ClientKind::Script,
+            path: short(path),
+            application: client.application().0,
+            ident: short(client.ident().unwrap_or_default()),
+            origin: short(origin),
+        }
+    }
+
+    /// A client has gone: `sent` and `outstanding` as in [`Event::Closed`].
+    pub fn closed(
+        client: &'a Client,
+        (by, code, why): (Closer, u16, &'a str),
+        sent: u32,
+        outstanding: Option<usize>,
+    ) -> Self {
+        Self::Closed {
+            client: client.key.serial,
+            id: client.id,
+            ident: short(client.ident().unwrap_or_default()),
+            by_server: by == Closer::Server,
+            code,
+            why: short(why),
+            sent,
+            outstanding: outstanding.map(|bytes| u32::try_from(bytes).unwrap_or(u32::MAX)),
+        }
+    }
+
+    /// A request from `address` was refused with `status`.
+    pub fn refused(address: Address, status: u16, path: &'a str, why: &'a str) -> Self {
+        Self::Refused { from: place(address), status, path: short(path), why: short(why) }
+    }
+
+    /// A message was for somebody who isn't connected: the one with this UUID, or where that says nothing, this ident.
+    pub fn missed(message: MessageId, id: Option<ClientId>, ident: &'a str) -> Self {
+        Self::Missed { message, id, ident: short(ident) }
+    }
+}
+
+fn place(address: Address) -> (IpAddr, u16) {
+    (address.ip(), address.port())
+}
+
+/// As much of a text as is recorded.
+fn short(text: &str) -> Cow<'_, str> {
+    Cow::Borrowed(utf8::cut(text, MAX_TEXT))
+}
+
+/// The ring.
+pub struct Recorder {
+    ring: Box<[u8]>,
+    /// Positions count on for ever; where they are in the ring is their remainder.
+    start: u64,
+    end: u64,
+}
+
+impl Recorder {
+    /// Nothing has happened. `size` in bytes; below 1 KiB nothing is recorded.
+    ///
+    /// All of its memory is used from now on, so that what a client costs later is what the client costs.
+    pub fn new(size: usize) -> Self {
+        // Not zero: memory of zeroes is not there until something is written to it.
+        let size = if size < 1024 { 0 } else { size };
+        Self { ring: vec![0xff; size].into_boxed_slice(), start: 0, end: 0 }
+    }
+
+    /// How large it is, in bytes.
+    pub const fn size(&self) -> usize {
+        self.ring.len()
+    }
+
+    /// Records what happened at `now`.
+    pub fn record(&mut self, now: Moment, event: &Event<'_>) {
+        if self.ring.is_empty() {
+            return;
+        }
+        let mut record = [0; PREFIX + MAX_RECORD];
+        let Ok(written) = postcard::to_slice(&(now.as_millis(), event), &mut record[PREFIX..]) else {
+            debug_assert!(false, "no event is longer than {MAX_RECORD} bytes");
+            return;
+        };
+        let length = written.len();
+        record[..PREFIX].copy_from_slice(&u16::try_from(length).unwrap_or_default().to_le_bytes());
+        let record = &record[..PREFIX + length];
+        while self.end + record.len() as u64 > self.start + self.ring.len() as u64 {
+            self.start += (PREFIX + self.length_at(self.start)) as u64;
+        }
+        self.put(record);
+    }
+
+    /// Goes through what has happened, the oldest first.
+    pub fn each(&self, mut see: impl FnMut(Moment, Event<'_>)) {
+        let mut record = [0; MAX_RECORD];
+        let mut at = self.start;
+        while at < self.end {
+            let length = self.length_at(at);
+            let body = &mut record[..length];
+            self.get(at + PREFIX as u64, body);
+            at += (PREFIX + length) as u64;
+            match postcard::from_bytes::<(u64, Event<'_>)>(body) {
+                Ok((millis, event)) => see(Moment::from_millis(millis), event),
+                Err(error) => debug_assert!(false, "what was written can be read: {error}"),
+            }
+        }
+    }
+
+    fn length_at(&self, at: u64) -> usize {
+        let mut length = [0; PREFIX];
+        self.get(at, &mut length);
+        usize::from(u16::from_le_bytes(length))
+    }
+
+    /// The place in the ring of a position.
+    fn place(&self, at: u64) -> usize {
+        usize::try_from(at % self.ring.len() as u64).unwrap_or_default()
+    }
+
+    fn put(&mut self, bytes: &[u8]) {
+        let start = self.place(self.end);
+        let first = bytes.len().min(self.ring.len() - start);
+        self.ring[start..start + first].copy_from_slice(&bytes[..first]);
+        self.ring[..bytes.len() - first].copy_from_slice(&bytes[first..]);
+        self.end += bytes.len() as u64;
+    }
+
+    fn get(&self, at: u64, bytes: &mut [u8]) {
+        let start = self.place(at);
+        let first = bytes.len().min(self.ring.len() - start);
+        let rest = bytes.len() - first;
+        bytes[..first].copy_from_slice(&self.ring[start..start + first]);
+        bytes[first..].copy_from_slice(&self.ring[..rest]);
+    }
+}
+
+impl Default for Recorder {
+    /// Records nothing.
+    fn default() -> Self {
+        Self::new(0)
+    }
+}
+
+impl std::fmt::Debug for Recorder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Recorder").field("size", &self.size()).field("used", &(self.end - self.start)).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(number: u64) -> Event<'static> {
+        let path = Cow::Owned("x".repeat(usize::try_from(number % 90).unwrap()));
+        Event::Refused { from: ([127, 0, 0, 1].into(), 1), status: 404, path, why: Cow::Owned(number.to_string()) }
+    }
+
+    fn all(recorder: &Recorder) -> Vec<(u64, Event<'static>)> {
+        let mut seen = Vec::new();
+        recorder.each(|at, event| match event {
+            Event::Refused { from, status, path, why } => seen.push((
+                at.as_millis(),
+                Event::Refused { from, status, path: path.into_owned().into(), why: why.into_owned().into() },
+            )),
+            other => panic!("{other:?} was not recorded"),
+        });
+        seen
+    }
+
+    #[test]
+    fn what_is_new_pushes_out_what_is_oldest_wherever_the_ring_wraps() {
+        for size in [1024, 1500, 1777, 4096] {
+            let mut recorder = Recorder::new(size);
+            for number in 0..1000 {
+                recorder.record(Moment::from_millis(number * 1000), &refused(number));
+                let seen = all(&recorder);
+                assert!(seen.len() > 7.min(usize::try_from(number).unwrap()), "room for some of them");
+                let first = number + 1 - seen.len() as u64;
+                let expected: Vec<_> = (first..=number).map(|number| (number * 1000, refused(number))).collect();
+                assert_eq!(seen, expected, "the last ones, in order");
+            }
+        }
+    }
+
+    #[test]
+    fn a_text_without_end_is_cut_between_characters() {
+        let mut recorder = Recorder::new(4096);
+        let long = "é".repeat(10_000);
+        let address = Address::from(std::net::SocketAddr::from(([192, 0, 2, 1], 80)));
+        recorder.record(Moment::START, &Event::refused(address, 404, &long, &format!("x{long}")));
+        let [(_, Event::Refused { path, why, .. })] = &all(&recorder)[..] else { panic!("one event") };
+        assert_eq!((path.len(), why.len()), (256, 255));
+    }
+
+    #[test]
+    fn where_there_is_no_room_nothing_is_recorded() {
+        let mut recorder = Recorder::new(100);
+        recorder.record(Moment::START, &refused(1));
+        assert!(all(&recorder).is_empty());
+        assert_eq!(recorder.size(), 0);
+    }
+}
