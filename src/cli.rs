@@ -14,6 +14,7 @@ use lexopt::Parser;
 
 use crate::config::nearest::nearest;
 use crate::config::{Config, ConfigError, ListenAddress, Mismatch, Notice, boolean};
+use crate::id::{ClientId, MessageId};
 
 #[cfg(test)]
 mod tests;
@@ -21,9 +22,9 @@ mod tests;
 /// The INI file where none is named, in the working directory.
 const DEFAULT_INI: &str = "websock.ini";
 
-/// What `websock send` says where it is to talk to a `wss://` address.
+/// What `websock send` and `websock why` say where they are to talk to a `wss://` address.
 pub(crate) const SPEAKS_NO_TLS: &str =
-    "send speaks no TLS: let the server listen on ws://localhost:PORT or unix:/PATH as well, and send there";
+    "TLS is not spoken here: let the server listen on ws://localhost:PORT or unix:/PATH as well, and ask there";
 
 /// What `websock --help` prints.
 const HELP: &str = "\
@@ -33,6 +34,7 @@ usage: websock [options]           serve until stopped
        websock [options] --check   read the settings, say what is wrong, and end
        websock [options] --health  ask the running server whether it is well, and end
        websock send ...            send a message; see websock send --help
+       websock why ID              what became of a message; see websock why --help
 
 A page connects and is issued a UUID. It passes that along in its AJAX calls, and the
 script behind reports back to the page while it still runs: over a WebSocket, by HTTP,
@@ -80,6 +82,23 @@ examples:
   tail -f import.log | websock send --uuid 2f1c8f0e-5a0b-4b57-9a53-6f0f6d0c1a2b -
 ";
 
+/// What `websock why --help` prints.
+const WHY_HELP: &str = "\
+websock why - ask a running websock why somebody did not get something
+
+usage: websock why [options] UUID|MESSAGE-ID
+
+For the UUID of a page: when it came and from where, which messages were for it and how
+far each got, and who closed the connection and why. For the id of a message: who pushed
+it, whom it was handed to, and what became of it there. The server remembers the last
+events in a memory of fixed size ([recorder] size in its settings).
+
+  -i FILE            the server's settings, to learn where it listens, and a key
+                     (default: websock.ini in the current directory)
+      --address A    where the server listens, like ws://localhost:8096
+  -h, --help         this text
+";
+
 /// What the program is to do.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum Command {
@@ -91,6 +110,8 @@ pub enum Command {
     Health(ServeArgs),
     /// Send a message to a running server.
     Send(SendArgs),
+    /// Ask a running server what it knows of a page or a message.
+    Why(WhyArgs),
     /// Print this text and end.
     Help(&'static str),
     /// Print the version and end.
@@ -112,19 +133,35 @@ pub struct ServeArgs {
     pub console: Option<bool>,
 }
 
+/// Where a running server is.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct ServerArgs {
+    /// Its INI file; none: the default one.
+    pub ini: Option<PathBuf>,
+    /// Where it listens, a valid [`ListenAddress`]; overrules the INI file.
+    pub address: Option<String>,
+}
+
 /// A message, to whom, and by which server.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct SendArgs {
-    /// The INI file of the server; none: the default one.
-    pub ini: Option<PathBuf>,
-    /// Where the server listens, a valid [`ListenAddress`]; overrules the INI file.
-    pub address: Option<String>,
+    /// Where the server is.
+    pub server: ServerArgs,
     /// Whether the message is JSON. It has not been looked at.
     pub json: bool,
     /// To whom.
     pub to: Recipient,
     /// What.
     pub message: Message,
+}
+
+/// What is asked, and which server.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct WhyArgs {
+    /// Where the server is.
+    pub server: ServerArgs,
+    /// A page's UUID, or a message's id.
+    pub subject: String,
 }
 
 /// To whom a message goes.
@@ -270,7 +307,7 @@ impl ServeArgs {
     }
 }
 
-impl SendArgs {
+impl ServerArgs {
     /// Reads where the server listens and what it serves: from its INI file, or from the command line alone where that
     /// names an address and there is no INI file.
     ///
@@ -310,6 +347,10 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Command, UsageE
         let send = parse_send(Parser::from_args(double_dashed(args)));
         return send.map_err(|e| UsageError { help: "websock send --help", ..e });
     }
+    if args.next_if(|first| first == "why").is_some() {
+        let why = parse_why(Parser::from_args(double_dashed(args)));
+        return why.map_err(|e| UsageError { help: "websock why --help", ..e });
+    }
     parse_serve(Parser::from_args(double_dashed(args)))
 }
 
@@ -333,6 +374,7 @@ fn parse_serve(mut parser: Parser) -> Result<Command, UsageError> {
             Short('h') | Long("help") => return Ok(Command::Help(HELP)),
             Short('V') | Long("version") => return Ok(Command::Version),
             Value(word) if word == "send" => return Err(UsageError::new("send must be the first argument")),
+            Value(word) if word == "why" => return Err(UsageError::new("why must be the first argument")),
             _ => return Err(arg.unexpected().into()),
         }
     }
@@ -355,17 +397,7 @@ fn parse_send(mut parser: Parser) -> Result<Command, UsageError> {
     while let Some(arg) = parser.next()? {
         match arg {
             Short('i') => once("-i", &mut ini, file("-i", &mut parser)?)?,
-            Long("address" | "adress") => {
-                let text = text("--address", &mut parser)?;
-                match text.parse::<ListenAddress>() {
-                    Err(mismatch) => return Err(UsageError::value("--address", &mismatch)),
-                    Ok(address) if address.is_secure() => {
-                        return Err(UsageError::new(format!("--address {address}: {SPEAKS_NO_TLS}")));
-                    }
-                    Ok(_) => {}
-                }
-                once("--address", &mut address, text)?;
-            }
+            Long("address" | "adress") => once("--address", &mut address, plain_address(&mut parser)?)?,
             Long("json") => json = true,
             Long("uuid") => one_target(&mut to, Recipient::Uuid(uuid(&mut parser)?))?,
             Long("ident") => {
@@ -385,7 +417,39 @@ fn parse_send(mut parser: Parser) -> Result<Command, UsageError> {
     let to =
         to.ok_or_else(|| UsageError::new("nobody to send to: one of --uuid U, --ident I and --broadcast is needed"))?;
     let message = message.ok_or_else(|| UsageError::new("there is no MESSAGE"))?;
-    Ok(Command::Send(SendArgs { ini, address, json, to, message }))
+    Ok(Command::Send(SendArgs { server: ServerArgs { ini, address }, json, to, message }))
+}
+
+fn parse_why(mut parser: Parser) -> Result<Command, UsageError> {
+    let mut ini = None;
+    let mut address = None;
+    let mut subject = None;
+    while let Some(arg) = parser.next()? {
+        match arg {
+            Short('i') => once("-i", &mut ini, file("-i", &mut parser)?)?,
+            Long("address" | "adress") => once("--address", &mut address, plain_address(&mut parser)?)?,
+            Short('h') | Long("help") => return Ok(Command::Help(WHY_HELP)),
+            Value(word) if subject.is_none() => {
+                let word =
+                    word.to_str().filter(|word| ClientId::parse(word).is_some() || MessageId::parse(word).is_some());
+                let word = word.ok_or_else(|| UsageError::new("this is neither a page's UUID nor a message's id"))?;
+                subject = Some(word.to_owned());
+            }
+            _ => return Err(arg.unexpected().into()),
+        }
+    }
+    let subject = subject.ok_or_else(|| UsageError::new("a page's UUID or a message's id is needed"))?;
+    Ok(Command::Why(WhyArgs { server: ServerArgs { ini, address }, subject }))
+}
+
+/// The value of `--address`, where what speaks no TLS finds a server.
+fn plain_address(parser: &mut Parser) -> Result<String, UsageError> {
+    let text = text("--address", parser)?;
+    match text.parse::<ListenAddress>() {
+        Err(mismatch) => Err(UsageError::value("--address", &mismatch)),
+        Ok(address) if address.is_secure() => Err(UsageError::new(format!("--address {address}: {SPEAKS_NO_TLS}"))),
+        Ok(_) => Ok(text),
+    }
 }
 
 fn message_of(word: &OsStr) -> Result<Message, UsageError> {

@@ -126,3 +126,4 @@ pub mod net;
 pub mod proto;
 pub mod send;
 pub mod systemd;
+pub mod why;

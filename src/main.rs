@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use log::{error, warn};
 use websock::app::handler_names;
-use websock::cli::{self, Command, LoadError, SendArgs, ServeArgs};
+use websock::cli::{self, Command, LoadError, SendArgs, ServeArgs, WhyArgs};
 use websock::config::{Config, ListenAddress, Notice};
 use websock::health;
 use websock::logging::{self, LogHandle, LogSettings, LogState};
@@ -18,8 +18,9 @@ use websock::net::inherited::Inherited;
 use websock::net::server::{Host, Server, StartError};
 use websock::send;
 use websock::systemd::Notifier;
+use websock::why;
 
-/// It could not bind, or the loop failed; for `send`: nobody got it.
+/// It could not bind, or the loop failed; for `send`: nobody got it; for `why`: nothing is known.
 const FAILED: u8 = 1;
 /// Something is wrong with the configuration or the command line.
 const WRONG: u8 = 2;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         Ok(Command::Serve(args)) => serve(&args),
         Ok(Command::Health(args)) => health(&args),
         Ok(Command::Send(args)) => send(&args),
+        Ok(Command::Why(args)) => ask_why(&args),
         Err(error) => {
             eprintln!("websock: {error}");
             ExitCode::from(WRONG)
@@ -245,7 +247,7 @@ fn health(args: &ServeArgs) -> ExitCode {
 }
 
 fn send(args: &SendArgs) -> ExitCode {
-    let config = match args.load(&handler_names()) {
+    let config = match args.server.load(&handler_names()) {
         Ok(config) => config,
         Err(error) => return wrong(&error),
     };
@@ -255,6 +257,20 @@ fn send(args: &SendArgs) -> ExitCode {
             eprintln!("websock: nobody got it");
             ExitCode::from(FAILED)
         }
+        Err(error) => {
+            eprintln!("websock: {error}");
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+fn ask_why(args: &WhyArgs) -> ExitCode {
+    let config = match args.server.load(&handler_names()) {
+        Ok(config) => config,
+        Err(error) => return wrong(&error),
+    };
+    match why::run(&config, &args.subject, &mut io::stdout().lock()) {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("websock: {error}");
             ExitCode::from(FAILED)

@@ -361,6 +361,33 @@ fn what_was_on_its_way_to_one_who_went_is_lost() {
 }
 
 #[test]
+fn the_command_line_asks_why() {
+    let server = Server::start("[api]\nkeys = topsecret\n");
+    let (page, uuid) = Client::browser(&server, "/");
+    page.leave();
+    let ini = server.folder().write("why.ini", "[api]\nkeys = topsecret\n");
+    let ask = |ini: Option<&std::path::Path>, subject: &str| {
+        let mut command = server::program();
+        command.args(["why", "--address", &format!("ws://{}", server.address())]);
+        if let Some(ini) = ini {
+            command.arg("-i").arg(ini);
+        }
+        let output = command.arg(subject).output().expect("the program");
+        let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+        (output.status.code(), text(output.stdout), text(output.stderr))
+    };
+    let (code, said, _) = ask(Some(&ini), &uuid);
+    let lines: Vec<_> = said.lines().collect();
+    assert_eq!((code, lines[0]), (Some(0), &*format!("{uuid} is not connected")), "{said}");
+    assert!(lines[1].contains("opened by a browser at 127.0.0.1:") && lines[1].ends_with(" on /"), "{said}");
+    assert!(lines[2].ends_with("closed by the client, 1000"), "{said}");
+    let (code, _, said) = ask(Some(&ini), NOBODY);
+    assert!(code == Some(1) && said.contains("nothing is known"), "{said}");
+    let (code, _, said) = ask(None, &uuid);
+    assert!(code == Some(1) && said.contains("key"), "{said}");
+}
+
+#[test]
 fn why_says_what_it_can_not_know() {
     let server = Server::start("");
     for (data, word) in [

@@ -181,8 +181,12 @@ fn send_says_that_it_speaks_no_tls() {
     let folder = Folder::new();
     folder.write("websock.ini", "address = wss://localhost:1\ncertFile = a\npkFile = b\n");
     for (arguments, code, told) in [
-        (&["send", "--broadcast", "x"][..], 1, "can't talk to wss://localhost:1: send speaks no TLS"),
-        (&["send", "--address", "wss://localhost:1", "--broadcast", "x"], 2, "wss://localhost:1: send speaks no TLS"),
+        (&["send", "--broadcast", "x"][..], 1, "can't talk to wss://localhost:1: TLS is not spoken here"),
+        (
+            &["send", "--address", "wss://localhost:1", "--broadcast", "x"],
+            2,
+            "wss://localhost:1: TLS is not spoken here",
+        ),
     ] {
         let mut command = program();
         command.args(arguments).current_dir(folder.path()).stdin(Stdio::null()).stderr(Stdio::piped());

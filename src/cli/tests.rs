@@ -62,7 +62,7 @@ fn what_to_serve() {
 
 #[test]
 fn what_to_send() {
-    let send = |to, message| SendArgs { ini: None, address: None, json: false, to, message };
+    let send = |to, message| SendArgs { server: ServerArgs::default(), json: false, to, message };
     let text = |text: &str| Message::Text(text.to_owned());
     let id = "2f1c8f0e-5A0b-4b57-9a53-6f0f6d0c1a2b";
     for (line, expected) in [
@@ -74,8 +74,7 @@ fn what_to_send() {
         (
             "send|-i|a.ini|-adress|ws://a:1|--json|--broadcast|{}".to_owned(),
             SendArgs {
-                ini: Some(PathBuf::from("a.ini")),
-                address: Some("ws://a:1".to_owned()),
+                server: ServerArgs { ini: Some(PathBuf::from("a.ini")), address: Some("ws://a:1".to_owned()) },
                 json: true,
                 to: Recipient::Broadcast,
                 message: text("{}"),
@@ -83,6 +82,19 @@ fn what_to_send() {
         ),
     ] {
         assert_eq!(run(&words(&line)), Ok(Command::Send(expected)), "{line}");
+    }
+}
+
+#[test]
+fn what_to_ask_why_about() {
+    let uuid = "2f1c8f0e-5A0b-4b57-9a53-6f0f6d0c1a2b";
+    let why = |server, subject: &str| Command::Why(WhyArgs { server, subject: subject.to_owned() });
+    let ini = ServerArgs { ini: Some(PathBuf::from("a.ini")), address: None };
+    assert_eq!(run(&words(&format!("why|{uuid}"))), Ok(why(ServerArgs::default(), uuid)));
+    assert_eq!(run(&words("why|-i|a.ini|0123456789abcdef")), Ok(why(ini, "0123456789abcdef")));
+    for line in ["why", "why|x", "why|0123456789abcdef|0123456789abcdef", "why|--json|0123456789abcdef", "--check|why"]
+    {
+        assert!(run(&words(line)).is_err(), "{line}");
     }
 }
 
@@ -95,6 +107,7 @@ fn help_and_version_come_before_what_is_wrong_after_them() {
         ("-V", Command::Version),
         ("send|--help", Command::Help(SEND_HELP)),
         ("send|--broadcast|-h", Command::Help(SEND_HELP)),
+        ("why|-h", Command::Help(WHY_HELP)),
     ] {
         assert_eq!(run(&words(line)), Ok(expected), "{line}");
     }
@@ -166,8 +179,8 @@ fn bytes_that_are_not_utf8_are_for_files_only() {
 
 #[test]
 fn the_help_fits_a_terminal() {
-    for help in [HELP, SEND_HELP] {
-        assert!(help.lines().count() < 30);
+    for help in [HELP, SEND_HELP, WHY_HELP] {
+        assert!(help.lines().count() < 32);
         assert!(help.lines().all(|line| line.chars().count() <= 90), "{help}");
     }
     for option in

@@ -90,12 +90,16 @@ impl<S: Socket> Hub<S> {
         now: Moment,
     ) {
         let connection = &self.connections[slot];
-        let progress = connection.progress(&self.outgoing);
-        let why = match end {
-            End::ByPeer(_, reason) => reason,
-            End::ByUs(_, why) => &**why,
-            End::Vanished => "",
+        let mut progress = connection.progress(&self.outgoing);
+        let (why, close_frame) = match end {
+            End::ByPeer(code, reason) => (&**reason, if code.is_some() { 4 } else { 2 }),
+            End::ByUs(_, why) => (&**why, 4 + why.len()),
+            End::Vanished => ("", 0),
         };
+        // Our own Close frame, which has just been said, is nothing that anybody misses.
+        let close_frame = close_frame.min(progress.waiting);
+        progress.waiting -= close_frame;
+        progress.output = progress.output.wrapping_sub(u32::try_from(close_frame).unwrap_or_default());
         let outstanding = progress.unreceived.map(|bytes| bytes + progress.waiting);
         self.outbox.recorder.record(now, &Event::closed(client, (by, code, why), progress.output, outstanding));
         if !self.outbox.fates.is_empty() {
