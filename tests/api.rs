@@ -213,9 +213,9 @@ fn a_body_has_its_time() {
     let server = Server::start("[limits]\nmessageTimeout = 1\n");
     let mut client = Client::connect(server.address());
     client.send(b"POST /api/relay/broadcast HTTP/1.1\r\nHost: localhost\r\nContent-Length: 30\r\n\r\n{\"mess");
-    let (head, _) = client.response();
-    assert!(head.starts_with("HTTP/1.1 408 "), "{head}");
+    assert_eq!(answer(&mut client), (408, json!("the request took too long")));
     client.expect_end();
+    server.wait_for_line(" /api/relay/broadcast refused, 408 ");
 }
 
 const NO_MESSAGE: &str = "the data can't be used: missing field `message` at line 1 column 2";
@@ -283,12 +283,31 @@ fn calls_that_can_not_be_made() {
             "POST /api/relay/clients HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\nContent-Length: 2\r\n\r\n{}",
             400,
         ),
+        ("POST /api/relay/clients HTTP/1.1\r\n\r\n", 400),
+        ("POST http://localhost/api/relay/clients HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n", 400),
+        ("POST /api/relay/clients HTTP/1.1\r\nHost: a\r\nNo Field\r\n\r\n", 400),
+        ("GET /api/relay/clients HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}", 400),
+    ] {
+        let mut client = Client::connect(server.address());
+        client.send(request.as_bytes());
+        let (head, body) = client.response();
+        assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{request}: {head}");
+        assert_eq!(head.contains("\r\nAllow: POST\r\n"), status == 405, "{head}");
+        let said: Value = serde_json::from_slice(&body).expect("JSON");
+        assert!(said["status"] == "ERROR" && said["error"].is_string(), "{request}: {said}");
+        client.expect_end();
+    }
+    // What is no path of the API's, and what isn't read as far as its path, is answered for people.
+    for request in [
+        "POST /apis HTTP/1.1\r\n\r\n",
+        "POST /api/relay/clients HTTP/2.0\r\n\r\n",
+        "POST /api/relay/clients HTTP/1.1\nHost: a\r\n\r\n",
+        "POST api HTTP/1.1\r\nHost: a\r\n\r\n",
     ] {
         let mut client = Client::connect(server.address());
         client.send(request.as_bytes());
         let (head, _) = client.response();
-        assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{request}: {head}");
-        assert_eq!(head.contains("\r\nAllow: POST\r\n"), status == 405, "{head}");
+        assert!(head.contains("\r\nContent-Type: text/plain; charset=utf-8\r\n"), "{request}: {head}");
         client.expect_end();
     }
     browser.expect_nothing_else();

@@ -40,7 +40,7 @@ impl<S: Socket> Hub<S> {
                  such requests are never on the allow list (said once)"
             );
         }
-        let path = request.as_ref().map_or("", |request| request.path);
+        let path = request.as_ref().map_or_else(|_| http::path_in(head), |request| request.path);
         let answer = request.and_then(|request| gate.answer(&request, peer.ip()).map(|answer| (request, answer)));
         let start = self.outbox.arena.len();
         match answer {

@@ -43,19 +43,19 @@ impl<S: Socket> Hub<S> {
         self.answer_call(slot, &Err(refusal.into()), true, now);
     }
 
-    /// Makes a call whose body is here.
-    pub(super) fn call(&mut self, slot: usize, posted: Result<Box<Posted>, Refusal>, now: Moment) {
-        let posted = match posted {
-            Ok(posted) => posted,
-            Err(refusal) => return self.refuse_call(slot, "", refusal, now),
-        };
+    /// Makes a call whose body is here, or will not come.
+    pub(super) fn call(&mut self, slot: usize, posted: &Posted, now: Moment) {
         let mut room = http::fields();
         let request = match Request::parse(&posted.head, &mut room) {
             Ok(request) => request,
             Err(refusal) => return self.refuse_call(slot, "", refusal, now),
         };
         let last = !request.keeps_alive();
-        let outcome = api::call(&mut self.routes, world!(self, now), &mut self.outbox, request.path, &posted.body);
+        let body = match &posted.body {
+            Ok(body) => body,
+            Err(refusal) => return self.refuse_call(slot, request.path, *refusal, now),
+        };
+        let outcome = api::call(&mut self.routes, world!(self, now), &mut self.outbox, request.path, body);
         let address = self.connections[slot].address;
         match &outcome {
             Ok(_) => debug!(address:% = address, path = request.path; "done"),

@@ -305,7 +305,10 @@ impl<S: Socket> Hub<S> {
             {
                 info!(address:% = connection.address; "{what} failed: not done in time");
             }
-            self.left(slot, event, now);
+            match event {
+                Some(Event::Body(posted)) => self.call(slot, &posted, now),
+                event => self.left(slot, event, now),
+            }
         }
     }
 
@@ -460,7 +463,7 @@ impl<S: Socket> Hub<S> {
             match event {
                 Some(Event::Message(Message { data: Cow::Owned(data), .. })) => give_spare(&mut self.spare, data),
                 Some(Event::Body(posted)) => {
-                    self.call(slot, posted, now);
+                    self.call(slot, &posted, now);
                     if self.connections[slot].session.is_suspended() {
                         self.connections[slot].session.keep(&mut input);
                         break;

@@ -298,6 +298,13 @@ fn is_number(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
 }
 
+/// The path in a request `head` that can't be read otherwise; empty: not even that can.
+pub fn path_in(head: &[u8]) -> &str {
+    let line = head.trim_ascii_start().split(|byte| *byte == b'\r').next().unwrap_or_default();
+    let target = line.split(|byte| *byte == b' ').nth(1).and_then(|target| std::str::from_utf8(target).ok());
+    target.and_then(|target| split_target(target).ok()).map_or("", |(path, _)| path)
+}
+
 /// A field that may stand once stands several times.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Repeated;

@@ -8,13 +8,13 @@ use super::body::BodyReader;
 use super::http::{HeadScanner, Refusal};
 use super::input::Input;
 
-/// A request with its body.
+/// A request whose body was asked for.
 #[derive(Debug)]
 pub struct Posted {
     /// Its head, for [`http::Request::parse`](super::http::Request::parse).
     pub head: Vec<u8>,
-    /// All of its body.
-    pub body: Vec<u8>,
+    /// All of its body, or why that can't be had. What follows the latter is no request.
+    pub body: Result<Vec<u8>, Refusal>,
 }
 
 /// What has come of a request that is not whole. Eight bytes while that is nothing.
@@ -96,15 +96,27 @@ impl Incoming {
         self.0 = Some(Box::new(Unfinished::Body(head, reader)));
     }
 
-    /// The body that was begun, once it is whole.
-    pub(super) fn body(&mut self, input: &mut Input<'_>) -> Result<Option<Box<Posted>>, Refusal> {
+    /// The body that was begun, once it is whole or can't be taken any more.
+    pub(super) fn body(&mut self, input: &mut Input<'_>) -> Option<Box<Posted>> {
         let Some(Unfinished::Body(head, mut reader)) = self.0.take().map(|unfinished| *unfinished) else {
-            return Ok(None);
+            return None;
         };
-        if reader.take(input)? {
-            return Ok(Some(Box::new(Posted { head, body: reader.into_data() })));
+        let body = match reader.take(input) {
+            Ok(true) => Ok(reader.into_data()),
+            Ok(false) => {
+                self.begin_body(head, reader);
+                return None;
+            }
+            Err(refusal) => Err(refusal),
+        };
+        Some(Box::new(Posted { head, body }))
+    }
+
+    /// Gives up the body that was begun, because of `refusal`.
+    pub(super) fn give_up_body(&mut self, refusal: Refusal) -> Option<Box<Posted>> {
+        match self.0.take().map(|unfinished| *unfinished) {
+            Some(Unfinished::Body(head, _)) => Some(Box::new(Posted { head, body: Err(refusal) })),
+            _ => None,
         }
-        self.begin_body(head, reader);
-        Ok(None)
     }
 }

@@ -301,11 +301,15 @@ impl Session {
         if self.due > turn.now {
             return None;
         }
+        const TOO_LATE: Refusal = Refusal::new(408, "the request took too long");
         match self.state {
-            State::Head | State::Body if self.request_held() > 0 => {
-                let refusal = Refusal::new(408, "the request took too long");
-                self.refuse(refusal, turn);
-                Some(Event::Refused(refusal))
+            State::Head if self.request_held() > 0 => {
+                self.refuse(TOO_LATE, turn);
+                Some(Event::Refused(TOO_LATE))
+            }
+            State::Body => {
+                self.state = State::Asked;
+                self.with_request(|request| request.give_up_body(TOO_LATE)).map(Event::Body)
             }
             State::Open if self.unanswered => {
                 self.fail(CloseCode::GOING_AWAY, "no answer to a ping", turn).map(Event::Closed)
@@ -318,13 +322,7 @@ impl Session {
                 None
             }
             // A silent connection, or one that had its time to end.
-            State::Head
-            | State::Asked
-            | State::Suspended
-            | State::Body
-            | State::Closing
-            | State::Lingering
-            | State::Over => {
+            State::Head | State::Asked | State::Suspended | State::Closing | State::Lingering | State::Over => {
                 self.state = State::Over;
                 None
             }
@@ -401,8 +399,8 @@ impl Session {
     }
 
     fn next_body<'a>(&mut self, input: &mut Input<'a>) -> Option<Event<'a>> {
-        let posted = self.with_request(|request| request.body(input)).transpose()?;
-        if posted.is_err() {
+        let posted = self.with_request(|request| request.body(input))?;
+        if posted.body.is_err() {
             input.clear();
         }
         self.state = State::Asked;

@@ -57,9 +57,9 @@ pub enum Event<'a> {
     /// A request head, for [`Request::parse`](super::http::Request::parse). The session wants it answered before the next
     /// call: accepted, answered or refused, or its body asked for.
     Request(Cow<'a, [u8]>),
-    /// The body that was asked for, with the head that it belongs to, or why it can't be taken. Answer it as a request; in
-    /// the latter case for good.
-    Body(Result<Box<Posted>, Refusal>),
+    /// The body that was asked for, with the head that it belongs to. Answer it as a request; for good where the body can't
+    /// be had.
+    Body(Box<Posted>),
     /// A complete message.
     Message(Message<'a>),
     /// The connection has left `Open`.

@@ -257,7 +257,7 @@ impl Driver {
             match event {
                 None => break,
                 Some(Event::Request(head)) => self.answer(&head),
-                Some(Event::Body(posted)) => self.answer_body(posted),
+                Some(Event::Body(posted)) => self.answer_body(&posted),
                 Some(Event::Message(message)) => self.take(message),
                 Some(event) => self.note(event),
             }
@@ -288,8 +288,10 @@ impl Driver {
     pub(crate) fn tick(&mut self) {
         let event = self.session.tick(&mut turn!(self));
         self.note_output();
-        if let Some(event) = event {
-            self.note(event);
+        match event {
+            None => {}
+            Some(Event::Body(posted)) => self.answer_body(&posted),
+            Some(event) => self.note(event),
         }
         self.settle();
     }
@@ -390,13 +392,14 @@ impl Driver {
     }
 
     /// A request with a body is answered with that.
-    fn answer_body(&mut self, posted: Result<Box<Posted>, Refusal>) {
+    fn answer_body(&mut self, posted: &Posted) {
+        assert!(posted.head.ends_with(b"\r\n\r\n"));
         let mut turn = turn!(self);
-        match posted {
-            Err(refusal) => self.session.refuse(refusal, &mut turn),
-            Ok(posted) => {
-                assert!(posted.head.ends_with(b"\r\n\r\n") && posted.body.len() <= MAX_BODY);
-                let (content_type, body) = ("text/plain", &*posted.body);
+        match &posted.body {
+            Err(refusal) => self.session.refuse(*refusal, &mut turn),
+            Ok(body) => {
+                assert!(body.len() <= MAX_BODY);
+                let content_type = "text/plain";
                 Response { status: 200, fields: &[], content_type, body, head_only: false, close: false }
                     .write(turn.out);
                 self.session.answered(false, &mut turn);

@@ -55,6 +55,19 @@ fn a_head_that_does_not_come_to_its_end_is_answered() {
 }
 
 #[test]
+fn a_body_that_does_not_come_to_its_end_is_given_up_with_its_head() {
+    let mut peer = Driver::new(Setup::default());
+    peer.feed("POST /call HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\nhalf");
+    peer.pass(MESSAGE_TIME - MILLISECOND);
+    peer.expect([Step::Request("POST /call".to_owned())]);
+    peer.pass(MILLISECOND);
+    // By whoever asked for the body: nothing was refused by the session itself.
+    peer.expect([sent_response(408, "the request took too long\n")]);
+    assert!(peer.session.is_silent() && !peer.is_over());
+    assert_eq!(peer.session.held(), 0);
+}
+
+#[test]
 fn each_request_has_its_own_time() {
     let mut peer = Driver::new(Setup::default());
     for _ in 0..3 {

@@ -275,7 +275,7 @@ impl Driver {
                 before = input.len();
                 match event {
                     Event::Request(head) => self.reply(&head),
-                    Event::Body(posted) => self.reply_to_body(posted),
+                    Event::Body(posted) => self.reply_to_body(&posted),
                     Event::Message(message) => {
                         assert!(self.session.is_open(), "a message while open");
                         assert!(message.data.len() <= MESSAGE, "a message of {} bytes", message.data.len());
@@ -335,14 +335,15 @@ impl Driver {
         self.last_word = true;
     }
 
-    fn reply_to_body(&mut self, posted: Result<Box<Posted>, Refusal>) {
-        match posted {
+    fn reply_to_body(&mut self, posted: &Posted) {
+        assert!(posted.head.ends_with(b"\r\n\r\n"));
+        match &posted.body {
             Err(refusal) => {
-                assert!(matches!(refusal.status, 400 | 413), "{refusal}");
-                self.refuse(refusal);
+                assert!(matches!(refusal.status, 400 | 408 | 413), "{refusal}");
+                self.refuse(*refusal);
             }
-            Ok(posted) => {
-                assert!(posted.head.ends_with(b"\r\n\r\n") && posted.body.len() <= MESSAGE);
+            Ok(body) => {
+                assert!(body.len() <= MESSAGE);
                 self.call(|session, turn| session.answered(false, turn));
             }
         }
@@ -368,8 +369,10 @@ impl Driver {
         if self.session.deadline() > self.now {
             return;
         }
-        if let Some(Event::Refused(_)) = self.call(Session::tick) {
-            self.last_word = true;
+        match self.call(Session::tick) {
+            Some(Event::Refused(_)) => self.last_word = true,
+            Some(Event::Body(posted)) => self.reply_to_body(&posted),
+            _ => {}
         }
         self.settle();
         let ahead = match self.pace {
