@@ -157,12 +157,15 @@ pub struct Script {
 pub struct Api {
     /// The bearer keys of the control API, visible ASCII; empty: the allow list decides.
     pub keys: Vec<String>,
+    /// Other sites whose pages may make calls and read the answers; empty: none. Never without keys.
+    pub allowed_origins: Vec<OriginPattern>,
 }
 
 /// The keys are secrets, and configurations get logged.
 impl fmt::Debug for Api {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Api {{ keys: {} not shown }}", self.keys.len())
+        let origins: Vec<String> = self.allowed_origins.iter().map(ToString::to_string).collect();
+        write!(f, "Api {{ keys: {} not shown, allowed_origins: {origins:?} }}", self.keys.len())
     }
 }
 

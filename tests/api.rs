@@ -348,6 +348,83 @@ fn slow_peers_keep_no_call_waiting() {
     });
 }
 
+/// The fields of CORS in a response, without their common beginning.
+fn cors(head: &str) -> Vec<&str> {
+    let lines = head.lines().filter(|line| line.starts_with("Access-Control-") || line.starts_with("Vary"));
+    lines.map(|line| line.trim_start_matches("Access-Control-")).collect()
+}
+
+#[test]
+fn pages_of_listed_origins_may_call_with_a_key_and_read_every_answer() {
+    const KEY: &str = "Authorization: Bearer sesame\r\n";
+    let server = Server::start("[api]\nkeys = sesame\nallowedOrigins = https://shop.example, https://*.shop.example\n");
+    let granted = ["Vary: Origin", "Allow-Origin: https://www.shop.example"];
+    let origin = "Origin: https://www.shop.example\r\n";
+    let preflight = |origin: &str| {
+        format!(
+            "OPTIONS /api/relay/clients HTTP/1.1\r\nHost: localhost\r\n{origin}Access-Control-Request-Method: POST\r\n\
+             Access-Control-Request-Headers: authorization\r\n\r\n"
+        )
+    };
+    let mut page = Client::connect(server.address());
+    page.send(preflight(origin).as_bytes());
+    let head = page.head();
+    assert!(head.starts_with("HTTP/1.1 204 No Content\r\n"), "{head}");
+    assert!(!head.contains("\nContent-"), "there is no content: {head}");
+    let allowed = ["Allow-Methods: POST", "Allow-Headers: Authorization, Content-Type", "Max-Age: 600"];
+    assert_eq!(cors(&head), [&allowed[..], &granted[..]].concat());
+    // On the same connection, as browsers do it: the call, and calls that fail.
+    for (fields, body, status) in
+        [(KEY, "{}", 200), (KEY, "[", 400), ("Expect: a miracle\r\n", "", 417), ("", "{}", 401)]
+    {
+        let page = if status < 401 { &mut page } else { &mut Client::connect(server.address()) };
+        let key = if status == 417 { KEY } else { "" };
+        page.send(&post("/api/relay/clients", &format!("{origin}{fields}{key}"), body));
+        let (head, _) = page.response();
+        assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{head}");
+        assert_eq!(cors(&head), granted, "{status}");
+    }
+    // Half of a body.
+    let mut page = Client::connect(server.address());
+    let start = format!("POST /api/relay/clients HTTP/1.1\r\nHost: localhost\r\n{origin}{KEY}");
+    page.send(format!("{start}Transfer-Encoding: chunked\r\n\r\nx\r\n").as_bytes());
+    assert_eq!(cors(&page.response().0), granted);
+    // Whoever isn't listed is told so, or is a program that has no need to be told.
+    for origin in ["", "Origin: null\r\n", "Origin: https://shop.example.evil.example\r\n"] {
+        let mut other = Client::connect(server.address());
+        other.send(&post("/api/relay/clients", &format!("{origin}{KEY}"), "{}"));
+        let (head, _) = other.response();
+        assert!(head.starts_with("HTTP/1.1 200 "), "{head}");
+        assert_eq!(cors(&head), ["Vary: Origin"], "{origin}");
+        other.send(preflight(origin).as_bytes());
+        let (head, _) = other.response();
+        assert!(head.starts_with("HTTP/1.1 403 "), "{head}");
+        assert_eq!(cors(&head), ["Vary: Origin"], "{origin}");
+    }
+}
+
+#[test]
+fn unless_origins_are_listed_there_are_no_fields_for_other_pages() {
+    for ini in ["", "[api]\nkeys = sesame\n"] {
+        let server = Server::start(ini);
+        let fields = "Origin: https://shop.example\r\nAuthorization: Bearer sesame\r\n";
+        let ask = "Access-Control-Request-Method: POST\r\n";
+        for (request, status) in [
+            (format!("OPTIONS /api/relay/clients HTTP/1.1\r\nHost: localhost\r\n{fields}{ask}\r\n"), 405),
+            (
+                format!("POST /api/relay/clients HTTP/1.1\r\nHost: localhost\r\n{fields}\r\n"),
+                if ini.is_empty() { 403 } else { 200 },
+            ),
+        ] {
+            let mut client = Client::connect(server.address());
+            client.send(request.as_bytes());
+            let (head, _) = client.response();
+            assert!(head.starts_with(&format!("HTTP/1.1 {status} ")), "{head}");
+            assert!(cors(&head).is_empty(), "{head}");
+        }
+    }
+}
+
 #[test]
 fn keys_are_asked_for_where_there_are_any() {
     let server = Server::start("[api]\nkeys = first-key, second-key\n");

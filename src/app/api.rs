@@ -13,8 +13,9 @@ use serde_json::value::RawValue;
 
 use super::outbox::Outbox;
 use super::{Exchange, Routes, World};
+use crate::config::OriginPattern;
 use crate::id::MessageId;
-use crate::proto::http::{Refusal, Response};
+use crate::proto::http::{Refusal, Request, Response};
 
 /// What all paths of the API begin with.
 const PREFIX: &str = "/api/";
@@ -58,6 +59,53 @@ pub struct Done {
     pub message: Option<MessageId>,
     /// What became of it, as JSON, where the caller has waited for that.
     pub targets: Option<String>,
+}
+
+/// Which pages may read an answer (the Fetch standard, section 3.3, CORS protocol).
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Readers<'r> {
+    /// The server's own: no others are listed.
+    Own,
+    /// Some others, of which the page that asks is none.
+    Others,
+    /// The page that asks, by its origin.
+    This(Cow<'r, str>),
+}
+
+impl<'r> Readers<'r> {
+    /// Who may read the answer to `request`, where pages of these origins may.
+    pub fn new(listed: &[OriginPattern], request: &Request<'r>) -> Self {
+        if listed.is_empty() {
+            return Self::Own;
+        }
+        match request.only("origin") {
+            Ok(Some(origin)) if listed.iter().any(|pattern| pattern.matches(origin)) => {
+                Self::This(Cow::Borrowed(origin))
+            }
+            _ => Self::Others,
+        }
+    }
+
+    /// The same, for an answer that comes when the request is no longer there.
+    pub fn into_owned(self) -> Readers<'static> {
+        match self {
+            Self::Own => Readers::Own,
+            Self::Others => Readers::Others,
+            Self::This(origin) => Readers::This(Cow::Owned(origin.into_owned())),
+        }
+    }
+
+    /// Says so in `fields`; `field` is where one is written that must be.
+    fn say<'f>(&self, fields: &mut Vec<&'f str>, field: &'f mut String) {
+        if *self != Self::Own {
+            // No cache may give one origin's answer to another.
+            fields.push("Vary: Origin");
+        }
+        if let Self::This(origin) = self {
+            *field = format!("Access-Control-Allow-Origin: {origin}");
+            fields.push(field);
+        }
+    }
 }
 
 /// Reads the data of an action.
@@ -166,18 +214,41 @@ fn push_outcome(out: &mut String, outcome: &Result<Done, Failure>, more: &str) {
 }
 
 /// Appends the answer to a call. `time`: now, in seconds since 1970. `close`: the connection ends here.
-pub fn answer(out: &mut Vec<u8>, outcome: &Result<Done, Failure>, time: f64, close: bool) {
+pub fn answer(out: &mut Vec<u8>, outcome: &Result<Done, Failure>, time: f64, readers: &Readers<'_>, close: bool) {
     let mut body = String::new();
     push_outcome(&mut body, outcome, &format!(r#""time":{time:.6},"#));
     body.push('\n');
     let status = outcome.as_ref().map_or_else(|failure| failure.status, |_| 200);
-    let fields: &[&str] = match status {
-        401 => &["WWW-Authenticate: Bearer", "Cache-Control: no-store"],
-        405 => &["Allow: POST", "Cache-Control: no-store"],
-        _ => &["Cache-Control: no-store"],
-    };
-    Response { status, fields, content_type: "application/json", body: body.as_bytes(), head_only: false, close }
-        .write(out);
+    let mut field = String::new();
+    let mut fields = vec!["Cache-Control: no-store"];
+    match status {
+        401 => fields.push("WWW-Authenticate: Bearer"),
+        405 => fields.push("Allow: POST"),
+        _ => {}
+    }
+    readers.say(&mut fields, &mut field);
+    Response {
+        status,
+        fields: &fields,
+        content_type: "application/json",
+        body: body.as_bytes(),
+        head_only: false,
+        close,
+    }
+    .write(out);
+}
+
+/// Appends the answer to a browser that asks whether a page may make a call. `close`: the connection ends here.
+pub fn answer_preflight(out: &mut Vec<u8>, readers: &Readers<'_>, close: bool) {
+    let mut field = String::new();
+    let mut fields = vec![
+        "Access-Control-Allow-Methods: POST",
+        "Access-Control-Allow-Headers: Authorization, Content-Type",
+        // In seconds: how long after an origin was struck out its pages may still ask, in vain.
+        "Access-Control-Max-Age: 600",
+    ];
+    readers.say(&mut fields, &mut field);
+    Response { status: 204, fields: &fields, content_type: "", body: b"", head_only: true, close }.write(out);
 }
 
 /// `text` as a JSON string.

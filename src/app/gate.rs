@@ -8,9 +8,10 @@ use std::net::IpAddr;
 
 use subtle::ConstantTimeEq as _;
 
+use super::Routes;
+use super::api::{self, Readers};
 use super::pages::{self, Served};
 use super::registry::{ApplicationId, ClientKind, Registry, ResourceId};
-use super::{Routes, api};
 use crate::config::{AddressRange, Config};
 use crate::login;
 use crate::proto::deflate::Agreement;
@@ -19,6 +20,9 @@ use crate::proto::http::{Refusal, Request};
 
 /// Longest ident in bytes.
 const MAX_IDENT: usize = 256;
+
+/// What is said to calls of the control API by any other method.
+const NOT_POST: Refusal = Refusal::new(405, "calls are made with POST");
 
 /// What the answer depends on, besides the request.
 #[derive(Clone, Copy, Debug)]
@@ -44,6 +48,8 @@ pub enum Answer<'r> {
     Page(Served),
     /// A call of the control API: take its body.
     Call,
+    /// A browser asks whether a page may make a call.
+    Preflight,
 }
 
 /// A limit for whose sake a connection can't stay.
@@ -113,6 +119,9 @@ impl Gate<'_> {
             return Err(Refusal::new(503, "the server is stopping"));
         }
         if api::is_call(request.path) {
+            if request.method == "OPTIONS" && request.first("access-control-request-method").is_some() {
+                return self.check_preflight(request).map(|()| Answer::Preflight);
+            }
             return self.check_call(request, source).map(|()| Answer::Call);
         }
         if resource.is_none() && page.is_none() {
@@ -138,12 +147,21 @@ impl Gate<'_> {
         }
     }
 
+    /// A browser asks before it makes a call with a key, and can't show the key as yet.
+    fn check_preflight(&self, request: &Request<'_>) -> Result<(), Refusal> {
+        match Readers::new(&self.config.api.allowed_origins, request) {
+            Readers::This(_) => Ok(()),
+            Readers::Own => Err(NOT_POST),
+            Readers::Others => Err(Refusal::new(403, "pages of this origin may make no calls ([api] allowedOrigins)")),
+        }
+    }
+
     /// Who may call the control API: those with a key where there are keys, those on the allow list else. Any page in a
     /// developer's browser could make calls from there, by the address of this machine or by a name of its own that leads
     /// to it: so never for another origin, and never by a name.
     fn check_call(&self, request: &Request<'_>, source: Source) -> Result<(), Refusal> {
         if request.method != "POST" {
-            return Err(Refusal::new(405, "calls are made with POST"));
+            return Err(NOT_POST);
         }
         if !self.config.api.keys.is_empty() {
             return self.check_key(request);
@@ -336,6 +354,7 @@ mod tests {
             Err(refusal) => (refusal.status, refusal.why.to_owned()),
             Ok(Answer::Page(page)) => (200, page.path().to_owned()),
             Ok(Answer::Call) => (200, "call".to_owned()),
+            Ok(Answer::Preflight) => (204, "preflight".to_owned()),
             Ok(Answer::Upgrade(upgrade)) => {
                 let paced = if upgrade.paced { ", paced" } else { "" };
                 (101, format!("{} {:?} from {}{paced}", upgrade.kind, upgrade.ident, upgrade.ip))
@@ -487,6 +506,22 @@ mod tests {
         assert_eq!(call("Authorization: Bearer sesame\r\nAuthorization: Bearer sesame\r\n"), 401);
         let local = ask("[api]\nkeys = sesame", "POST /api/x/y", "Host: localhost\r\n", LOCAL).0;
         assert_eq!(local, 401, "the allow list is for where there are none");
+    }
+
+    #[test]
+    fn a_preflight_is_answered_for_the_origins_that_are_listed() {
+        let asked = "Host: a\r\nAccess-Control-Request-Method: POST\r\n";
+        let ini = "[api]\nkeys = sesame\nallowedOrigins = https://shop.example, https://*.shop.example";
+        let ask = |ini: &str, fields: &str| ask(ini, "OPTIONS /api/relay/feedback", fields, FAR).0;
+        for origin in ["https://shop.example", "https://www.shop.example"] {
+            let fields = format!("{asked}Origin: {origin}\r\n");
+            assert_eq!(ask(ini, &fields), 204, "{origin}");
+            assert_eq!(ask("[api]\nkeys = sesame", &fields), 405, "off unless configured");
+        }
+        for fields in ["", "Origin: null\r\n", "Origin: https://evil.example\r\n"] {
+            assert_eq!(ask(ini, &format!("{asked}{fields}")), 403, "{fields}");
+        }
+        assert_eq!(ask(ini, "Host: a\r\nOrigin: https://shop.example\r\n"), 405, "this is no preflight");
     }
 
     #[test]

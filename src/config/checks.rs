@@ -31,6 +31,10 @@ pub(super) fn incomplete(config: &Config) -> Vec<Complaint> {
         let found = format!("{address} and no certificate");
         needs(None, "address", "certFile", &found, "certFile and pkFile to be set for wss://");
     }
+    if !config.api.allowed_origins.is_empty() && config.api.keys.is_empty() {
+        let expected = "keys as well: calls without one are never for pages of other sites";
+        needs(Some("api"), "allowedOrigins", "keys", "no keys", expected);
+    }
     let login = &config.session_login;
     if login.require {
         for (key, missing) in [

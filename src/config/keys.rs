@@ -245,6 +245,10 @@ pub(super) const KEYS: &[Key] = &[
         config.api.keys = value.each("a key", bearer_key)?;
         Ok(())
     }),
+    key("api", "allowedOrigins", |config, value| {
+        config.api.allowed_origins = value.each("an origin", str::parse)?;
+        Ok(())
+    }),
     key("jsauth", "require", |config, value| {
         config.session_login.require = value.boolean()?;
         Ok(())

@@ -343,6 +343,20 @@ fn certificate_and_key_need_each_other() {
 }
 
 #[test]
+fn pages_of_other_sites_need_a_key() {
+    let errors = parse("[api]\nallowedOrigins = https://a.org\n").unwrap_err();
+    let expected = "2: [api] allowedOrigins: found no keys, expected keys as well: calls without one are never for pages of other sites";
+    assert!(errors.ends_with(expected), "{errors}");
+    assert!(parse("[api]\nkeys =\nallowedOrigins = https://a.org\n").is_err());
+    let api = good("[api]\nkeys = a, b\nallowedOrigins = https://a.org\n").api;
+    assert_eq!(
+        api,
+        Api { keys: vec!["a".into(), "b".into()], allowed_origins: vec!["https://a.org".parse().unwrap()] }
+    );
+    assert_eq!(format!("{api:?}"), r#"Api { keys: 2 not shown, allowed_origins: ["https://a.org"] }"#);
+}
+
+#[test]
 fn a_required_session_needs_to_be_described() {
     let errors = parse("[jsauth]\nrequire = on\nssp = /s\n").unwrap_err();
     assert!(errors.contains("2: [jsauth] require: found no key, expected key to be set where a session is required"));
@@ -358,7 +372,7 @@ fn keys_of_the_api_are_shown_nowhere() {
             assert!(!errors.contains("sek"), "{errors}");
         }
     }
-    let config = Config { api: Api { keys: vec!["sekrit".to_owned()] }, ..Config::default() };
+    let config = Config { api: Api { keys: vec!["sekrit".to_owned()], ..Api::default() }, ..Config::default() };
     assert!(!format!("{config:?}").contains("sekrit"));
 }
 

@@ -44,8 +44,9 @@ impl<S: Socket> Hub<S> {
         let answer = request.and_then(|request| gate.answer(&request, peer.ip()).map(|answer| (request, answer)));
         let start = self.outbox.arena.len();
         match answer {
-            Err(refusal) if api::is_call(path) => self.refuse_call(slot, path, refusal, now),
+            Err(refusal) if api::is_call(path) => self.refuse_call(slot, path, request.ok().as_ref(), refusal, now),
             Ok((request, Answer::Call)) => self.take_call(slot, head, &request, now),
+            Ok((request, Answer::Preflight)) => self.allow_call(slot, &request, now),
             Err(refusal) => {
                 self.note_refused(peer, path, refusal, now);
                 self.connections[slot].session.refuse(refusal, &mut turn!(self, now));

@@ -5,10 +5,10 @@ use log::{debug, info};
 use super::hub::{Hub, turn, world};
 use super::socket::Socket;
 use crate::app::World;
-use crate::app::api::{self, Done, Failure};
+use crate::app::api::{self, Done, Failure, Readers};
 use crate::clock::Moment;
 use crate::id::{ConnectionKey, MessageId};
-use crate::proto::http::{self, Refusal, Request};
+use crate::proto::http::{self, Framing, Refusal, Request};
 use crate::proto::incoming::Posted;
 use crate::proto::session::Turn;
 
@@ -18,6 +18,8 @@ pub(super) struct WaitingCall {
     /// Whose.
     key: ConnectionKey,
     done: Done,
+    /// Which pages may read the answer.
+    readers: Readers<'static>,
     /// It is the last on its connection.
     last: bool,
 }
@@ -33,14 +35,39 @@ impl<S: Socket> Hub<S> {
         });
         self.link_output(slot, start);
         if let Err(refusal) = taken {
-            self.refuse_call(slot, request.path, refusal, now);
+            self.refuse_call(slot, request.path, Some(request), refusal, now);
         }
     }
 
-    /// A call can't be made, or not like this: the connection ends, since a body may follow that nobody reads.
-    pub(super) fn refuse_call(&mut self, slot: usize, path: &str, refusal: Refusal, now: Moment) {
+    /// A browser asks whether a page may make a call: it may.
+    pub(super) fn allow_call(&mut self, slot: usize, request: &Request<'_>, now: Moment) {
+        debug!(address:% = self.connections[slot].address, path = request.path; "asked for by a page, allowed");
+        let last = !request.keeps_alive() || request.framing != Framing::NONE;
+        let start = self.outbox.arena.len();
+        let readers = self.readers(request);
+        api::answer_preflight(&mut self.outbox.arena, &readers, last);
+        self.connections[slot].session.answered(last, &mut turn!(self, now));
+        self.link_output(slot, start);
+    }
+
+    /// Which pages may read the answer to a request.
+    fn readers<'r>(&self, request: &Request<'r>) -> Readers<'r> {
+        Readers::new(&self.config.api.allowed_origins, request)
+    }
+
+    /// A call can't be made, or not like this: the connection ends, since a body may follow that nobody reads. `request` as
+    /// far as it could be read.
+    pub(super) fn refuse_call(
+        &mut self,
+        slot: usize,
+        path: &str,
+        request: Option<&Request<'_>>,
+        refusal: Refusal,
+        now: Moment,
+    ) {
         self.note_refused(self.connections[slot].address, path, refusal, now);
-        self.answer_call(slot, &Err(refusal.into()), true, now);
+        let readers = request.map_or(Readers::Own, |request| self.readers(request));
+        self.answer_call(slot, &Err(refusal.into()), &readers, true, now);
     }
 
     /// Makes a call whose body is here, or will not come.
@@ -48,12 +75,12 @@ impl<S: Socket> Hub<S> {
         let mut room = http::fields();
         let request = match Request::parse(&posted.head, &mut room) {
             Ok(request) => request,
-            Err(refusal) => return self.refuse_call(slot, "", refusal, now),
+            Err(refusal) => return self.refuse_call(slot, "", None, refusal, now),
         };
         let last = !request.keeps_alive();
         let body = match &posted.body {
             Ok(body) => body,
-            Err(refusal) => return self.refuse_call(slot, request.path, *refusal, now),
+            Err(refusal) => return self.refuse_call(slot, request.path, Some(&request), *refusal, now),
         };
         let outcome = api::call(&mut self.routes, world!(self, now), &mut self.outbox, request.path, body);
         let address = self.connections[slot].address;
@@ -62,15 +89,17 @@ impl<S: Socket> Hub<S> {
             Err(Failure { status, why }) => info!(address:% = address, path = request.path; "failed, {status}: {why}"),
         }
         self.deliver(None, now);
+        let readers = self.readers(&request);
         match outcome {
             Ok(done) if done.message.is_some_and(|message| self.outbox.fates.is_watched(message)) => {
                 self.connections[slot].session.suspend();
-                let call = WaitingCall { key: self.connections[slot].key(slot), done, last };
+                let call =
+                    WaitingCall { key: self.connections[slot].key(slot), done, readers: readers.into_owned(), last };
                 self.waiting_calls.push(call);
                 // Where it was only asked how things are, or there is nobody, there is nothing to wait for.
                 self.tell_fates(now);
             }
-            outcome => self.answer_call(slot, &outcome, last, now),
+            outcome => self.answer_call(slot, &outcome, &readers, last, now),
         }
     }
 
@@ -78,11 +107,11 @@ impl<S: Socket> Hub<S> {
     pub(super) fn answer_waiting_call(&mut self, message: MessageId, report: &str, now: Moment) {
         let waits = |call: &WaitingCall| call.done.message == Some(message);
         let Some(index) = self.waiting_calls.iter().position(waits) else { return };
-        let WaitingCall { key, mut done, last } = self.waiting_calls.swap_remove(index);
+        let WaitingCall { key, mut done, readers, last } = self.waiting_calls.swap_remove(index);
         // Who asked may have gone.
         let Some(slot) = self.slot(key) else { return };
         done.targets = Some(report.to_owned());
-        self.answer_call(slot, &Ok(done), last, now);
+        self.answer_call(slot, &Ok(done), &readers, last, now);
         self.mark(slot);
         // What it has sent meanwhile was not read, or kept.
         let mut rest = self.connections[slot].session.resume();
@@ -92,10 +121,17 @@ impl<S: Socket> Hub<S> {
         self.read_later(slot);
     }
 
-    fn answer_call(&mut self, slot: usize, outcome: &Result<Done, Failure>, last: bool, now: Moment) {
+    fn answer_call(
+        &mut self,
+        slot: usize,
+        outcome: &Result<Done, Failure>,
+        readers: &Readers<'_>,
+        last: bool,
+        now: Moment,
+    ) {
         let start = self.outbox.arena.len();
         let time = (self.wall_clock)().as_secs_f64();
-        api::answer(&mut self.outbox.arena, outcome, time, last);
+        api::answer(&mut self.outbox.arena, outcome, time, readers, last);
         self.connections[slot].session.answered(last, &mut turn!(self, now));
         self.link_output(slot, start);
     }

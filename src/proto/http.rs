@@ -349,10 +349,12 @@ impl Response<'_> {
     /// Appends the response.
     pub fn write(&self, out: &mut Vec<u8>) {
         let Self { status, content_type, body, .. } = self;
-        let phrase = reason_phrase(*status);
-        let head =
-            format!("HTTP/1.1 {status} {phrase}\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n", body.len());
-        out.extend_from_slice(head.as_bytes());
+        out.extend_from_slice(format!("HTTP/1.1 {status} {}\r\n", reason_phrase(*status)).as_bytes());
+        // RFC 9110, section 8.6: where there can be no content, its length is not said.
+        if *status != 204 {
+            let content = format!("Content-Type: {content_type}\r\nContent-Length: {}\r\n", body.len());
+            out.extend_from_slice(content.as_bytes());
+        }
         for field in self.fields {
             out.extend_from_slice(field.as_bytes());
             out.extend_from_slice(b"\r\n");
@@ -394,6 +396,7 @@ pub fn write_refusal(out: &mut Vec<u8>, refusal: Refusal) {
 pub const fn reason_phrase(status: u16) -> &'static str {
     match status {
         200 => "OK",
+        204 => "No Content",
         400 => "Bad Request",
         401 => "Unauthorized",
         403 => "Forbidden",

@@ -116,6 +116,7 @@ fn ask(site: &Site, request: &Request<'_>) {
                 );
             }
             Ok(Answer::Call) => assert!(allowed && request.method == "POST", "a call from {source:?}"),
+            Ok(Answer::Preflight) => panic!("no origins are listed"),
             Ok(Answer::Upgrade(upgrade)) => {
                 assert_eq!((request.method, request.http_1_0, upgrade.ip), ("GET", false, source.ip));
                 match upgrade.kind {
