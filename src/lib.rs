@@ -18,7 +18,8 @@
 //! [`proto::reader`], [`proto::frame`], [`proto::message`], [`proto::pacing`]; [`app`] (what an application is; the table
 //! of them), [`app::registry`], [`app::outbox`], [`app::gate`] (who may come in), [`app::exposition`] (`/metrics`),
 //! `app/relay.rs`; [`net::hub`] (a turn), [`net::server`] (the poll around it), `net/transport.rs` and `net/tls.rs` (what
-//! the bytes go through); [`config`], [`cli`], [`logging`], [`login`] (PHP sessions), [`send`], [`health`] and [`systemd`] beside them.
+//! the bytes go through); [`config`], [`cli`], [`logging`], [`login`] (PHP sessions), [`machine`], [`send`], [`health`] and
+//! [`systemd`] beside them.
 //!
 //! # One message, straight through
 //!
@@ -121,6 +122,7 @@ pub mod health;
 pub mod id;
 pub mod logging;
 pub mod login;
+pub mod machine;
 pub mod metrics;
 pub mod net;
 pub mod proto;

@@ -19,6 +19,8 @@ pub mod why;
 
 mod packet;
 
+mod chat;
+mod commands;
 mod echo;
 mod relay;
 mod webntf;
@@ -48,6 +50,8 @@ pub const HANDLERS: &[(&str, Constructor)] = &[
     ("relay", |config| Box::new(relay::Relay::new(config))),
     ("echo", |_| Box::new(echo::Echo)),
     ("webntf", |_| Box::<webntf::Notifications>::default()),
+    ("chat", |_| Box::<chat::Chat>::default()),
+    ("commands", |_| Box::<commands::Commands>::default()),
 ];
 
 /// The names in [`HANDLERS`].

@@ -10,7 +10,7 @@ use std::io;
 use log::{Level, debug, info, log, warn};
 
 use super::connection::Connection;
-use super::hub::{ARENA_HIGH, Hub, turn, world};
+use super::hub::{ARENA_HIGH, Hub, SLICES_HIGH, turn, world};
 use super::outgoing::{Outgoing, Places, Source};
 use super::socket::Socket;
 use crate::app::outbox::{Body, Closing, Command, Run};
@@ -252,6 +252,8 @@ impl<S: Socket> Hub<S> {
                 let application = self.routes.application_mut(client.application());
                 application.on_close(&mut Context::new(&client, world!(self, now), &mut self.outbox), &end);
                 self.deliver(None, now);
+                // Many may leave at once, and each of them be told to all others.
+                self.write_early(now);
             }
             let mut dirty = std::mem::take(&mut self.dirty);
             for slot in dirty.drain(..) {
@@ -324,6 +326,14 @@ impl<S: Socket> Hub<S> {
         let connection = &mut self.connections[slot];
         let full = connection.waiting() > self.config.limits.max_backlog;
         self.registry.set_full(connection.key(slot), full);
+    }
+
+    /// Writes all output that there is so far, if it has become much.
+    #[inline]
+    pub(super) fn write_early(&mut self, now: Moment) {
+        if self.outbox.arena.len() > ARENA_HIGH || self.outgoing.len() > SLICES_HIGH {
+            self.flush_all(&[], 0, now);
+        }
     }
 
     /// Writes all output that there is so far, since it refers to the message `received` or has become much. The first

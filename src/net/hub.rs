@@ -70,7 +70,7 @@ const CLOSE_WAIT: Duration = Duration::from_secs(5);
 pub(super) const ARENA_HIGH: usize = 1024 * 1024;
 
 /// All output is written out early when it has become so many slices: a burst of small broadcasts makes many.
-const SLICES_HIGH: usize = 64 * 1024;
+pub(super) const SLICES_HIGH: usize = 64 * 1024;
 
 /// The Turn of a call into a session: borrowed field by field, so that the session may be borrowed as well.
 macro_rules! turn {
@@ -472,9 +472,7 @@ impl<S: Socket> Hub<S> {
                 Some(Event::Closed(_) | Event::Refused(_)) => self.left(slot, event, now),
                 _ => {}
             }
-            if self.outbox.arena.len() > ARENA_HIGH || self.outgoing.len() > SLICES_HIGH {
-                self.flush_all(&[], 0, now);
-            }
+            self.write_early(now);
         }
     }
 
