@@ -5,14 +5,14 @@
  * reconnect, is `webntf.js`'s business. Whatever comes from elsewhere is put into the page as text, never as markup.
  */
 
-import { element, hear, remember, remembered, shellWord, showAnswer, showConnection, socketUrl } from './page.js';
+import {
+  element, hear, remember, remembered, shellWord, showAnswer, showConnection, showIfMissing, socketUrl,
+} from './page.js';
 import { WebNtf } from './webntf.js';
 
 const RECEIVED_LIMIT = 50;
 /** The longest that a call of the control API may take; ms. */
 const CALL_TIMEOUT = 10_000;
-/** What an INI file without the section stands for: one with the section has to name these as well. */
-const DEFAULT_RESOURCES = '[resources]\n/ = relay\n/web = relay\n/php = relay\n/echo = echo';
 
 const resource = socketUrl('/webntf');
 
@@ -44,7 +44,11 @@ class Notifications extends WebNtf {
     showConnection(change);
     if (change.state === 'refused') showTaken('bad', `The server refused: ${change.detail}.`);
     else if (change.state !== 'ready') showTaken('', '');
-    if (change.state === 'waiting' && !found) void lookFor();
+    if (change.state === 'waiting' && !found) void this.lookFor();
+  }
+
+  async lookFor() {
+    if (await showIfMissing(resource, 'webntf', 'notification service')) this.close();
   }
 }
 
@@ -65,24 +69,6 @@ element('clear').addEventListener('click', () => {
   element('received').replaceChildren();
   showCount();
 });
-
-/** A page is not told why an upgrade failed. A plain request is: 404 where no resource has that path. */
-async function lookFor() {
-  let status;
-  try {
-    ({ status } = await fetch(resource, { cache: 'no-store', signal: AbortSignal.timeout(CALL_TIMEOUT) }));
-  } catch {
-    // Not reached: then it is tried again as any lost connection is.
-    return;
-  }
-  if (status !== 404) return;
-  notifications.close();
-  element('missing-path').textContent = resource.pathname;
-  element('missing-row').textContent = `${DEFAULT_RESOURCES}\n${resource.pathname} = webntf`;
-  for (const card of document.querySelectorAll('main > section')) card.hidden = card.id !== 'missing';
-}
-
-element('look-again').addEventListener('click', () => location.reload());
 
 // -- what is wanted ----------------------------------------------------------------------------------------------------
 

@@ -51,6 +51,52 @@ function showCountdown() {
   element('state-countdown').textContent = seconds > 0 ? `Again in ${seconds} s` : 'Again now';
 }
 
+// -- a resource that isn't there -----------------------------------------------------------------------------------------
+
+/** What an INI file without the section stands for: one with the section has to name these as well. */
+const DEFAULT_RESOURCES = '[resources]\n/ = relay\n/web = relay\n/php = relay\n/echo = echo';
+/** How long a request may take; ms. */
+const LOOK_TIMEOUT = 10_000;
+
+const MISSING = `
+  <h2 id="missing-title"></h2>
+  <p>Add the last of these rows to the server’s <code>websock.ini</code>, and the others where the file has no <code>[resources]</code> as yet. Then start the server again.</p>
+  <div class="command">
+    <pre tabindex="0" aria-label="Rows of websock.ini"><code id="missing-row"></code></pre>
+    <div class="under">
+      <p class="hint">If it is at another path already: <code id="missing-elsewhere"></code></p>
+      <button type="button" class="quiet" data-copy="missing-row">Copy</button>
+    </div>
+  </div>
+  <div><button type="button" class="primary" id="look-again">Look again</button></div>`;
+
+/**
+ * A page is not told why an upgrade failed. A plain request is: 404 where no resource has that path. Then the page says so in
+ * place of everything else, with the row that makes it one of `handler`, which is `what`. Gives whether that is the case.
+ */
+export async function showIfMissing(resource, handler, what) {
+  let status;
+  try {
+    ({ status } = await fetch(resource, { cache: 'no-store', signal: AbortSignal.timeout(LOOK_TIMEOUT) }));
+  } catch {
+    // Not reached: then it is tried again as any lost connection is.
+    return false;
+  }
+  if (status !== 404) return false;
+  const card = document.createElement('section');
+  card.id = 'missing';
+  card.className = 'card wide';
+  card.setAttribute('aria-labelledby', 'missing-title');
+  card.innerHTML = MISSING;
+  for (const other of document.querySelectorAll('main > section')) other.hidden = true;
+  document.querySelector('main').prepend(card);
+  element('missing-title').textContent = `There is no ${what} at ${resource.pathname}`;
+  element('missing-row').textContent = `${DEFAULT_RESOURCES}\n${resource.pathname} = ${handler}`;
+  element('missing-elsewhere').textContent = `${location.pathname}?resource=/PATH`;
+  element('look-again').addEventListener('click', () => location.reload());
+  return true;
+}
+
 // -- answers, and what is copied ---------------------------------------------------------------------------------------
 
 /** `outcome`: `good`, `bad`, or nothing while it is open. */
@@ -70,17 +116,17 @@ export function showAnswer(outcome, headline, sentence = '', body = '') {
   }
 }
 
-for (const button of document.querySelectorAll('[data-copy]')) {
-  button.addEventListener('click', async () => {
-    const done = await copy(element(button.dataset.copy));
-    button.textContent = done ? 'Copied' : 'Selected';
-    element('copied').textContent = done ? 'Copied to the clipboard' : 'Selected; copy it with the keyboard';
-    setTimeout(() => {
-      button.textContent = 'Copy';
-      element('copied').textContent = '';
-    }, 1_500);
-  });
-}
+document.addEventListener('click', async ({ target }) => {
+  const button = target.closest('[data-copy]');
+  if (!button) return;
+  const done = await copy(element(button.dataset.copy));
+  button.textContent = done ? 'Copied' : 'Selected';
+  element('copied').textContent = done ? 'Copied to the clipboard' : 'Selected; copy it with the keyboard';
+  setTimeout(() => {
+    button.textContent = 'Copy';
+    element('copied').textContent = '';
+  }, 1_500);
+});
 
 /** A page that is neither from https nor from this machine has no clipboard: then the text is selected, to be copied by hand. */
 async function copy(source) {

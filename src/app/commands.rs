@@ -13,19 +13,21 @@ use crate::proto::{CloseCode, Message};
 /// A temperature is good for so long: some sensors take their time, and everyone may ask.
 const WARM: Duration = Duration::from_secs(1);
 
+/// Narrow enough for a phone.
 const HELP: &str = "\
-hello       says hello
-name        the server's host name
-age         how long the server has been up
-date, time  where the server is
-temp        how warm its machine is
-id          your UUID
-users       the UUIDs of all who are here
-all TEXT    says TEXT to all who are here
-ping        pong
-thanks      is polite
-help        this list
-bye         ends the connection";
+hello     says hello
+name      the server's host name
+age       how long it has been up
+date      the date there
+time      the time there
+temp      how warm it is there
+id        your UUID
+users     who is here, by UUID
+all TEXT  says TEXT to all here
+ping      pong
+thanks    is polite
+help      this list
+bye       ends the connection";
 
 /// The resource `commands`.
 #[derive(Debug, Default)]

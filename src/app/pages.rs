@@ -59,7 +59,7 @@ const CSS: &str = "text/css; charset=utf-8";
 const JAVASCRIPT: &str = "text/javascript; charset=utf-8";
 
 const PAGES: &[Page] = &[
-    // The demo of the relay, and that of the notification service.
+    // A demo for each application.
     Page { path: "/", content_type: HTML, body: include_bytes!("../../clients/web/index.html") },
     Page { path: "/demo.css", content_type: CSS, body: include_bytes!("../../clients/web/demo.css") },
     Page { path: "/demo.js", content_type: JAVASCRIPT, body: include_bytes!("../../clients/web/demo.js") },
@@ -74,7 +74,13 @@ const PAGES: &[Page] = &[
         content_type: JAVASCRIPT,
         body: include_bytes!("../../clients/web/notifications.js"),
     },
-    // What both are made of.
+    Page { path: "/chat.html", content_type: HTML, body: include_bytes!("../../clients/web/chat.html") },
+    Page { path: "/chat.css", content_type: CSS, body: include_bytes!("../../clients/web/chat.css") },
+    Page { path: "/chat.js", content_type: JAVASCRIPT, body: include_bytes!("../../clients/web/chat.js") },
+    Page { path: "/commands.html", content_type: HTML, body: include_bytes!("../../clients/web/commands.html") },
+    Page { path: "/commands.css", content_type: CSS, body: include_bytes!("../../clients/web/commands.css") },
+    Page { path: "/commands.js", content_type: JAVASCRIPT, body: include_bytes!("../../clients/web/commands.js") },
+    // What all are made of.
     Page { path: "/page.css", content_type: CSS, body: include_bytes!("../../clients/web/page.css") },
     Page { path: "/page.js", content_type: JAVASCRIPT, body: include_bytes!("../../clients/web/page.js") },
     Page { path: "/icon.svg", content_type: "image/svg+xml", body: include_bytes!("../../clients/web/icon.svg") },
