@@ -12,8 +12,9 @@
 //! another. A ratio is taken within a round; the table gives the median of the rounds and how far they spread.
 //!
 //! Reading order: [`work`] (what is measured), [`load`] and [`wire`] (the clients), [`floor`] and [`servers`] (those
-//! measured), [`measure`] (the kernel's figures), [`report`] and [`plot`] (what becomes of them).
+//! measured), [`measure`] (the kernel's figures), [`figures`], [`report`] and [`plot`] (what becomes of them).
 
+mod figures;
 mod floor;
 mod load;
 mod measure;
@@ -30,9 +31,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
+use figures::{Spread, figure};
 use lexopt::prelude::*;
 use plot::Axes;
-use report::{Results, Spread, figure};
+use report::Results;
 use servers::{Programs, Subject};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use work::{Windows, Work};

@@ -1,18 +1,16 @@
 //! Drawings: bars and lines as SVG, written by hand. They bring a paper of their own, light or dark as the reader likes,
 //! so that they are readable on any page.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
-use crate::report::{Spread, figure};
-use crate::servers::Subject;
-use crate::work::grouped;
+use crate::figures::{Spread, figure, grouped};
 
 const WIDTH: f64 = 760.0;
 const MARGIN: f64 = 20.0;
 /// Of the title, and the line below it that says what is drawn.
 const HEAD: f64 = 64.0;
 
-/// Text, rules and one colour a server; the colours are told apart by those who see fewer of them, too.
+/// Text, rules and one colour a subject; the colours are told apart by those who see fewer of them, too.
 const STYLE: &str = "\
 text { font: 13px system-ui, sans-serif; fill: #1f2328 } \
 .title { font-size: 16px; font-weight: 600 } \
@@ -22,24 +20,21 @@ text { font: 13px system-ui, sans-serif; fill: #1f2328 } \
 .one { stroke: #59636e; stroke-dasharray: 4 3 } \
 .spread { stroke: #1f2328; stroke-opacity: .6 } \
 .line { fill: none; stroke-width: 2 } \
-.floor { --c: #6e7781 } .websock { --c: #0969da } .tungstenite { --c: #bc4c00 } .fastwebsockets { --c: #1a7f64 } \
+.grey { --c: #6e7781 } .blue { --c: #0969da } .orange { --c: #bc4c00 } .green { --c: #1a7f64 } \
 .fill { fill: var(--c) } .line { stroke: var(--c) } \
 @media (prefers-color-scheme: dark) { \
 text { fill: #f0f6fc } .quiet { fill: #9198a1 } .paper { fill: #0d1117 } .rule { stroke: #3d444d } \
 .one { stroke: #9198a1 } .spread { stroke: #f0f6fc } \
-.floor { --c: #9198a1 } .websock { --c: #58a6ff } .tungstenite { --c: #f0883e } .fastwebsockets { --c: #3fb99a } }";
+.grey { --c: #9198a1 } .blue { --c: #58a6ff } .orange { --c: #f0883e } .green { --c: #3fb99a } }";
 
-const fn class(subject: Subject) -> &'static str {
-    match subject {
-        Subject::Floor => "floor",
-        Subject::Websock => "websock",
-        Subject::Tungstenite => "tungstenite",
-        Subject::Fastwebsockets => "fastwebsockets",
-    }
+/// What a bar or a line is for.
+pub(crate) trait Subject: Copy + PartialEq + fmt::Display {
+    /// Its colour, by the name that [`STYLE`] has for it.
+    fn color(self) -> &'static str;
 }
 
 /// Puts a drawing onto its paper.
-fn paper(height: f64, title: &str, subtitle: &str, subjects: &[Subject], body: &str) -> String {
+fn paper(height: f64, title: &str, subtitle: &str, subjects: &[impl Subject], body: &str) -> String {
     let mut out = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" \
          height=\"{height}\" role=\"img\" aria-label=\"{title}\">\n<style>{STYLE}</style>\n\
@@ -49,7 +44,7 @@ fn paper(height: f64, title: &str, subtitle: &str, subjects: &[Subject], body: &
     );
     let mut x = MARGIN;
     for subject in subjects {
-        let (class, y) = (class(*subject), HEAD + 2.0);
+        let (class, y) = (subject.color(), HEAD + 2.0);
         let _ = writeln!(
             out,
             "<rect class=\"{class} fill\" x=\"{x}\" y=\"{y}\" width=\"11\" height=\"11\" rx=\"2\"/>\
@@ -98,7 +93,7 @@ impl Scale {
 
 /// Groups of bars, a group for a kind of work: what each server takes over the floor, which is the line at 1. A bar that
 /// is longer than the paper is cut at its edge, and only its figure says how long.
-pub(crate) fn bars(title: &str, subtitle: &str, groups: &[(String, Vec<(Subject, Spread)>)]) -> String {
+pub(crate) fn bars(title: &str, subtitle: &str, groups: &[(String, Vec<(impl Subject, Spread)>)]) -> String {
     const LABELS: f64 = 300.0;
     const BAR: f64 = 13.0;
     const PITCH: f64 = 17.0;
@@ -114,8 +109,8 @@ pub(crate) fn bars(title: &str, subtitle: &str, groups: &[(String, Vec<(Subject,
     let scale = Scale::Linear { most: most.min(LONGEST) };
     let at = |value: f64| LABELS + scale.place(value).min(1.0) * (WIDTH - LABELS - MARGIN - 36.0);
     let top = HEAD + 36.0;
-    let height_of = |bars: &[(Subject, Spread)]| bars.len() as f64 * PITCH + GAP;
-    let bottom = top + groups.iter().map(|(_, bars)| height_of(bars)).sum::<f64>();
+    let height_of = |bars: usize| bars as f64 * PITCH + GAP;
+    let bottom = top + groups.iter().map(|(_, bars)| height_of(bars.len())).sum::<f64>();
     let mut body = String::new();
     for tick in scale.ticks() {
         let x = at(tick);
@@ -128,7 +123,7 @@ pub(crate) fn bars(title: &str, subtitle: &str, groups: &[(String, Vec<(Subject,
     }
     let mut y = top;
     for (name, bars) in groups {
-        let middle = y + height_of(bars) / 2.0;
+        let middle = y + height_of(bars.len()) / 2.0;
         let _ = writeln!(body, "<text x=\"{MARGIN}\" y=\"{:.1}\">{name}</text>", middle + 4.0);
         for (index, (subject, spread)) in bars.iter().enumerate() {
             let y = y + GAP / 2.0 + index as f64 * PITCH + (PITCH - BAR) / 2.0;
@@ -139,13 +134,13 @@ pub(crate) fn bars(title: &str, subtitle: &str, groups: &[(String, Vec<(Subject,
                 "<rect class=\"{} fill\" x=\"{left:.1}\" y=\"{y:.1}\" width=\"{:.1}\" height=\"{BAR}\" rx=\"2\"/>\
                  <line class=\"spread\" x1=\"{least:.1}\" x2=\"{most:.1}\" y1=\"{middle:.1}\" y2=\"{middle:.1}\"/>\
                  <text class=\"quiet\" x=\"{text:.1}\" y=\"{:.1}\">{:.2}</text>",
-                class(*subject),
+                subject.color(),
                 right - left,
                 middle + 4.0,
                 spread.median,
             );
         }
-        y += height_of(bars);
+        y += height_of(bars.len());
     }
     let one = at(1.0);
     let _ = writeln!(
@@ -168,8 +163,13 @@ pub(crate) struct Axes<'a> {
     pub(crate) y_log: bool,
 }
 
-/// A line for each server: how its cost in microseconds grows.
-pub(crate) fn lines(title: &str, subtitle: &str, axes: Axes<'_>, series: &[(Subject, Vec<(usize, Spread)>)]) -> String {
+/// A line for each subject: how its cost in microseconds grows.
+pub(crate) fn lines(
+    title: &str,
+    subtitle: &str,
+    axes: Axes<'_>,
+    series: &[(impl Subject, Vec<(usize, Spread)>)],
+) -> String {
     const LEFT: f64 = 64.0;
     const AREA: f64 = 260.0;
     let top = HEAD + 36.0;
@@ -228,7 +228,7 @@ pub(crate) fn lines(title: &str, subtitle: &str, axes: Axes<'_>, series: &[(Subj
         top - 4.0,
     );
     for (subject, points) in series {
-        let class = class(*subject);
+        let class = subject.color();
         let line: Vec<String> =
             points.iter().map(|(x, spread)| format!("{:.1},{:.1}", at_x(*x), at_y(spread.median))).collect();
         let _ = writeln!(body, "<polyline class=\"{class} line\" points=\"{}\"/>", line.join(" "));
@@ -245,6 +245,6 @@ pub(crate) fn lines(title: &str, subtitle: &str, axes: Axes<'_>, series: &[(Subj
             );
         }
     }
-    let subjects: Vec<Subject> = series.iter().map(|(subject, _)| *subject).collect();
+    let subjects: Vec<_> = series.iter().map(|(subject, _)| *subject).collect();
     paper(bottom + 52.0, title, subtitle, &subjects, &body)
 }

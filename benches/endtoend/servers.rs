@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use crate::Result;
 use crate::floor;
 use crate::measure::Cpus;
+use crate::plot;
 
 /// How long a server has to say where it listens.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -45,6 +46,17 @@ impl fmt::Display for Subject {
             Self::Tungstenite => "tokio-tungstenite",
             Self::Fastwebsockets => "fastwebsockets",
         })
+    }
+}
+
+impl plot::Subject for Subject {
+    fn color(self) -> &'static str {
+        match self {
+            Self::Floor => "grey",
+            Self::Websock => "blue",
+            Self::Tungstenite => "orange",
+            Self::Fastwebsockets => "green",
+        }
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use crate::Result;
+use crate::figures::grouped;
 use crate::floor;
 use crate::load::{Load, Part, Rhythm};
 use crate::measure;
@@ -94,19 +95,6 @@ impl fmt::Display for Work {
             Self::Connect { browsers } => write!(f, "upgrade of {}", grouped(browsers)),
         }
     }
-}
-
-/// A number with its thousands set apart.
-pub(crate) fn grouped(number: usize) -> String {
-    let digits = number.to_string();
-    let mut out = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(digit);
-    }
-    out
 }
 
 impl Work {
