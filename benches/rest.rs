@@ -72,7 +72,7 @@ impl fmt::Display for Way {
         f.pad(match self {
             Self::Connections => "a connection for each call",
             Self::Calls => "calls on one connection",
-            Self::Batches => "batches of 100",
+            Self::Batches => "batches of up to 100",
             Self::WebSocket => "one WebSocket",
         })
     }
@@ -191,7 +191,7 @@ fn send(way: Way, count: usize, address: SocketAddr, browser: &Browser) -> Resul
             for _ in 0..count {
                 let mut line = Line::connect(address)?;
                 line.say(&call)?;
-                line.expect_result("1}\n")?;
+                line.expect_result(1)?;
             }
         }
         Way::Calls => {
@@ -199,7 +199,7 @@ fn send(way: Way, count: usize, address: SocketAddr, browser: &Browser) -> Resul
             let mut line = Line::connect(address)?;
             for _ in 0..count {
                 line.say(&call)?;
-                line.expect_result("1}\n")?;
+                line.expect_result(1)?;
             }
         }
         Way::Batches => {
@@ -209,7 +209,7 @@ fn send(way: Way, count: usize, address: SocketAddr, browser: &Browser) -> Resul
             let mut line = Line::connect(address)?;
             for _ in 0..count / items {
                 line.say(&call)?;
-                line.expect_result(r#"{"status":"OK","result":1}]}"#)?;
+                line.expect_result(items)?;
             }
         }
         Way::WebSocket => {
@@ -222,7 +222,7 @@ fn send(way: Way, count: usize, address: SocketAddr, browser: &Browser) -> Resul
             line.expect_frame(r#"{"opcode":"ready","#)?;
             for _ in 0..count {
                 line.say(&said)?;
-                line.expect_frame(r#"{"opcode":"next","fyi":"","delivered":1}"#)?;
+                line.expect_frame(r#"{"opcode":"next","fyi":"","delivered":1"#)?;
             }
         }
     }
@@ -288,8 +288,8 @@ impl Line {
         Ok(())
     }
 
-    /// A call was answered well, and `end` is the end of what came.
-    fn expect_result(&mut self, end: &str) -> Result<()> {
+    /// A call was answered well: so many messages were handed to the browser.
+    fn expect_result(&mut self, messages: usize) -> Result<()> {
         let head = self.head()?;
         let fields = std::str::from_utf8(&self.buffer[..head])?;
         let length =
@@ -299,7 +299,9 @@ impl Line {
             self.read()?;
         }
         let body = &self.buffer[head..whole];
-        if !self.buffer.starts_with(b"HTTP/1.1 200 ") || !body.trim_ascii_end().ends_with(end.trim_end().as_bytes()) {
+        // Looking at each would count for the server.
+        let handed = if messages == 1 { contains(body, r#""result":1"#) } else { !contains(body, "ERROR") };
+        if !self.buffer.starts_with(b"HTTP/1.1 200 ") || !handed {
             return Err(self.wrong());
         }
         self.take(whole);
@@ -325,6 +327,10 @@ impl Line {
     fn wrong(&self) -> Box<dyn std::error::Error> {
         format!("this is no good answer: {}", self.buffer[..self.filled].escape_ascii()).into()
     }
+}
+
+fn contains(text: &[u8], part: &str) -> bool {
+    text.windows(part.len()).any(|window| window == part.as_bytes())
 }
 
 /// The one that all is sent to.

@@ -124,7 +124,8 @@ fn who_is_here_is_who_is_on_the_same_resource() {
     let uuid = |client: &mut Client| {
         let answer = ask(client, "id");
         let uuid = answer.strip_prefix("your UUID is ").unwrap_or_else(|| panic!("{answer}")).to_owned();
-        assert!(!server.lines_with(&uuid).is_empty(), "{uuid} is in the log");
+        // Whose it is stands in the log.
+        server.wait_for_line(&uuid);
         uuid
     };
     let [first, second, third] = [&mut one, &mut two, &mut other].map(uuid);
