@@ -35,12 +35,13 @@ fn misfit(document: &Value, schema: &Value, value: &Value) -> String {
                 "array" => value.is_array(),
                 "string" => value.is_string(),
                 "number" => value.is_number(),
+                "boolean" => value.is_boolean(),
                 "integer" => value.is_u64(),
                 other => panic!("type {other}"),
             },
             "const" => value == wanted,
             "enum" => wanted.as_array().expect("a list").contains(value),
-            "minimum" => value.as_u64() >= wanted.as_u64(),
+            "minimum" => value.as_f64() >= wanted.as_f64(),
             "required" => wanted
                 .as_array()
                 .expect("a list")
@@ -91,12 +92,13 @@ fn the_server_does_what_its_description_says() {
     let open = Server::start(INI);
     let locked = Server::start(&format!("{INI}[api]\nkeys = sesame\n"));
     // Somebody for whom the examples are.
-    let (_worker, _) = Client::greeted(open.address(), "/", "Ident: worker\r\n");
+    let (_worker, uuid) = Client::greeted(open.address(), "/", "Ident: worker\r\n");
+    let (_other, other) = Client::greeted(locked.address(), "/", "Ident: worker\r\n");
     let mut page = Client::open(open.address(), "/webntf", "");
     page.say(INIT);
     page.frame();
     let mut undocumented = json!({
-        "relay": ["feedback", "broadcast", "clients", "batch"],
+        "relay": ["feedback", "broadcast", "clients", "why", "batch"],
         "webntf": ["send.to.channel", "send.to.token", "list.active.channels"],
     });
     for (path, item) in document["paths"].as_object().expect("paths") {
@@ -114,8 +116,13 @@ fn the_server_does_what_its_description_says() {
         for (name, example) in content["examples"].as_object().expect("examples") {
             let value = &example["value"];
             assert_eq!(misfit(&document, &content["schema"], value), "", "{path}: the example {name}");
-            check(ask(&open, &post(path, "", &value.to_string())), "200", name);
-            check(ask(&locked, &post(path, "Authorization: Bearer sesame\r\n", &value.to_string())), "200", name);
+            for (server, fields, uuid) in [(&open, "", &uuid), (&locked, "Authorization: Bearer sesame\r\n", &other)] {
+                let mut value = value.clone();
+                if path == "/api/relay/why" {
+                    value["uuid"] = json!(uuid);
+                }
+                check(ask(server, &post(path, fields, &value.to_string())), "200", name);
+            }
         }
         check(ask(&locked, &post(path, "", "{}")), "401", "without a key");
         check(ask(&open, &post(path, "Origin: https://evil.example\r\n", "{}")), "403", "from another origin");

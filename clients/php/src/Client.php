@@ -38,6 +38,8 @@ final class Client
     private string $coolReason = '';
     private ?string $lastError = null;
     private ?int $delivered = null;
+    private ?string $messageId = null;
+    private ?array $fates = null;
 
     /**
      * Connects to nothing yet: the first call that needs the server does.
@@ -203,6 +205,22 @@ final class Client
         return $this->delivered;
     }
 
+    /** The id of the last push, by which the server can be asked about it later; null where it doesn't say. */
+    public function messageId(): ?string
+    {
+        return $this->messageId;
+    }
+
+    /**
+     * What has become of the last push, where it was sent with `extra: ['wait' => MILLISECONDS]`: for each client that it was
+     * for an array with `uuid` or `ident`, `fate` (acked, received, written, queued, dropped, offline or unknown) and,
+     * where there is one, `why`. Null: it was not waited for, or the server doesn't say.
+     */
+    public function fates(): ?array
+    {
+        return $this->fates;
+    }
+
     /** The browser that feedback() goes to, as given to the constructor. */
     public function uuid(): ?string
     {
@@ -243,7 +261,7 @@ final class Client
      */
     private function push(array $packet, callable $result): mixed
     {
-        $this->delivered = null;
+        $this->delivered = $this->messageId = $this->fates = null;
 
         return $this->attempt(false, function (Deadline $deadline) use ($packet, $result): mixed {
             $json = Json::encode($packet);
@@ -251,20 +269,22 @@ final class Client
             $this->connection->sendText($json, $deadline->remaining());
             $next = $this->await('next', $deadline);
             $this->delivered = is_int($next['delivered'] ?? null) ? $next['delivered'] : null;
+            $this->messageId = is_string($next['id'] ?? null) ? $next['id'] : null;
+            $this->fates = is_array($next['targets'] ?? null) ? $next['targets'] : null;
             if (is_string($next['error'] ?? null)) {
                 throw new MessageException($next['error']);
             }
 
             return $result($deadline);
-        });
+        }, Deadline::waits($packet));
     }
 
     /**
-     * Every call's frame: the budget, the cool-down, and what becomes of a failure.
+     * Every call's frame: the budget and seconds `more`, the cool-down, and what becomes of a failure.
      *
      * @param callable(Deadline): mixed $work
      */
-    private function attempt(mixed $onFailure, callable $work): mixed
+    private function attempt(mixed $onFailure, callable $work, float $more = 0.0): mixed
     {
         $this->lastError = null;
         $pause = $this->coolUntil->remaining();
@@ -274,7 +294,7 @@ final class Client
             return $this->fail(new ConnectException($why), $onFailure);
         }
         try {
-            return $work(Deadline::in($this->budget));
+            return $work(Deadline::in($this->budget + $more));
         } catch (MessageException $problem) {
             return $this->fail($problem, $onFailure);
         } catch (WebsockException $problem) {

@@ -28,6 +28,14 @@ final class Deadline
         return new self(hrtime(true) + (int) (1.0e9 * min(max($seconds, 0.0), self::LONGEST)));
     }
 
+    /** Seconds that the server takes more before it answers, since these data ask it to wait for what becomes of them. */
+    public static function waits(array|object $data): float
+    {
+        $wait = ((array) $data)['wait'] ?? null;
+
+        return is_int($wait) || is_float($wait) ? max(0.0, min($wait, 30_000) / 1000) : 0.0;
+    }
+
     /** Seconds left, never below 0; null: no end. */
     public function remaining(): ?float
     {

@@ -90,7 +90,10 @@ final class Rest2WebSocket
      * was done; true, it may have been.
      *
      * @param array|object $data what json_encode() makes an object of; an empty array is an empty object
-     * @return array{status: string, time: float, result?: mixed, error?: string, sent?: bool}
+     * With `wait` in the data, the milliseconds to wait for what becomes of a message, the call may take that much longer,
+     * and the response has `targets`, the fate of each copy.
+     *
+     * @return array{status: string, time: float, result?: mixed, id?: string, targets?: array, error?: string, sent?: bool}
      * @throws WebsockException with `throw: true` only. ConnectException, MessageException: nothing was done;
      *                          RefusedException: the server said no; TimeoutException, ClosedException,
      *                          ProtocolException: it may have been done, unless the message says otherwise
@@ -143,7 +146,7 @@ final class Rest2WebSocket
             );
         }
         try {
-            $deadline = Deadline::in($this->budget);
+            $deadline = Deadline::in($this->budget + Deadline::waits($data));
 
             return $this->understood($this->exchange($this->request($service, $action, $data), $deadline));
         } catch (MessageException | RefusedException $problem) {

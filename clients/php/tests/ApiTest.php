@@ -64,6 +64,22 @@ final class ApiTest extends TestCase
         self::assertNull($page->receive(self::MOMENT));
     }
 
+    public function testWhatBecameOfAMessage(): void
+    {
+        $api = $this->start();
+        [$held, $uuid] = $this->page();
+        self::assertTrue($held->isOpen());
+        $response = $api->call('relay', 'feedback', ['uuid' => $uuid, 'message' => 1, 'wait' => 10_000]);
+        self::assertSame([['uuid' => $uuid, 'fate' => 'received']], $response['targets']);
+        $known = self::result($api->call('relay', 'why', ['id' => $response['id']]));
+        self::assertSame(['pushed', 'handed'], array_column($known['events'], 'event'));
+        // The time to wait comes on top of the budget, which it is longer than.
+        [$page, $uuid] = $this->page();
+        $page->sendText('{"opcode":"acks"}');
+        $response = $api->call('relay', 'feedback', (object) ['uuid' => $uuid, 'message' => 1, 'wait' => 600]);
+        self::assertSame([['uuid' => $uuid, 'fate' => 'received']], $response['targets'] ?? $response);
+    }
+
     public function testBroadcast(): void
     {
         $api = $this->start();

@@ -57,6 +57,10 @@ final class RelayTest extends TestCase
         self::assertSame($message, $packet['message']);
         self::assertSame('test', $packet['from']);
         self::assertNull($other->receive(self::MOMENT));
+        self::assertNull($push->fates());
+        self::assertTrue($push->feedback(1, extra: ['wait' => 10_000]), (string) $push->lastError());
+        self::assertSame([['uuid' => $uuid, 'fate' => 'received']], $push->fates());
+        self::assertMatchesRegularExpression('/^[0-9a-f]{16}$/', $push->messageId());
         self::assertMatchesRegularExpression('/^[0-9a-f]{8}-[0-9a-f]{4}-4/', $push->connectionUuid());
         self::assertNotSame($uuid, $push->connectionUuid());
     }
