@@ -67,6 +67,8 @@ pub struct Config {
     pub deflate: Deflate,
     /// What is kept of what has happened.
     pub recorder: Recorder,
+    /// Streams of server-sent events.
+    pub sse: Sse,
     /// The ZeroMQ queue.
     pub zmq: Zmq,
 }
@@ -202,6 +204,17 @@ pub struct Recorder {
     pub size: usize,
 }
 
+/// `[sse]`: what is kept for streams that come again. Nothing is where no resource is `sse`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Sse {
+    /// Messages; 0: none.
+    pub history_count: usize,
+    /// How old a message may get, whole seconds, never zero.
+    pub history_age: Duration,
+    /// Bytes of all of them.
+    pub history_bytes: usize,
+}
+
 /// `[zmq]`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Zmq {
@@ -269,6 +282,7 @@ impl Default for Config {
             session_login: SessionLogin::default(),
             deflate: Deflate::default(),
             recorder: Recorder::default(),
+            sse: Sse::default(),
             zmq: Zmq::default(),
         }
     }
@@ -337,5 +351,11 @@ impl Default for Recorder {
 impl Default for Deflate {
     fn default() -> Self {
         Self { enabled: false, threshold: 1024, context_takeover: false }
+    }
+}
+
+impl Default for Sse {
+    fn default() -> Self {
+        Self { history_count: 1000, history_age: Duration::from_secs(60), history_bytes: 1 << 20 }
     }
 }

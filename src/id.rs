@@ -138,6 +138,13 @@ impl ClientIds {
         Self { fill, stock: Box::new([0; Self::STOCK]), used: Self::STOCK }
     }
 
+    /// Random bytes that this process keeps to itself.
+    pub fn secret<const N: usize>(&self) -> [u8; N] {
+        let mut secret = [0; N];
+        (self.fill)(&mut secret);
+        secret
+    }
+
     /// The next UUID.
     pub fn draw(&mut self) -> ClientId {
         if self.used == Self::STOCK {

@@ -4,6 +4,7 @@
 //! resources, origins, addresses and limits. A page cannot see the HTTP status of a failed upgrade, so a limit that is
 //! hit is told over the upgraded connection; a mistake of the site's own, and what is forbidden, gets a status before.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 
 use subtle::ConstantTimeEq as _;
@@ -12,6 +13,7 @@ use super::Routes;
 use super::api::{self, Readers};
 use super::pages::{self, Served};
 use super::registry::{ApplicationId, ClientKind, Registry, ResourceId};
+use super::wanted::{self, Wanted};
 use crate::config::{AddressRange, Config};
 use crate::login;
 use crate::proto::deflate::Agreement;
@@ -46,6 +48,8 @@ pub enum Answer<'r> {
     Upgrade(Upgrade<'r>),
     /// Serve what is to be had by a plain GET.
     Page(Served),
+    /// Send it events.
+    Stream(Stream<'r>),
     /// A call of the control API: take its body.
     Call,
     /// A browser asks whether a page may make a call.
@@ -98,6 +102,27 @@ pub struct Upgrade<'r> {
     pub turned_away: Option<Limit>,
 }
 
+/// How a stream of events is let in.
+#[derive(Debug)]
+pub struct Stream<'r> {
+    /// The path, and what serves it.
+    pub resource: (ResourceId, ApplicationId),
+    /// Who is logged in by the session of its cookie, as far as that is asked for.
+    pub user: Option<Box<str>>,
+    /// Where it comes from.
+    pub ip: IpAddr,
+    /// The query of the request's target; empty for none.
+    pub query: &'r str,
+    /// The event that it got last when it was here before, by its id.
+    pub last_event: Option<Cow<'r, [u8]>>,
+    /// The page's origin, where it said so.
+    pub origin: Option<&'r str>,
+    /// The origin is one of `allowedOrigins`, so that the page may send its cookies along.
+    pub listed: bool,
+    /// Only the head is asked for.
+    pub head_only: bool,
+}
+
 /// Where a request comes from, as far as that is known.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Source {
@@ -115,7 +140,9 @@ impl Gate<'_> {
         let source = self.source(request, peer);
         let resource = self.routes.find(request.path);
         let page = pages::find(request.path);
-        if self.stopping && !page.is_some_and(Served::is_public) {
+        let stream = resource.filter(|(_, application)| self.routes.is_stream(*application));
+        // A browser that gets any other answer than 200 to its stream never asks again.
+        if self.stopping && !page.is_some_and(Served::is_public) && stream.is_none() {
             return Err(Refusal::new(503, "the server is stopping"));
         }
         if api::is_call(request.path) {
@@ -129,6 +156,9 @@ impl Gate<'_> {
         }
         if !matches!(request.method, "GET" | "HEAD") {
             return Err(Refusal::new(405, "only GET is served here"));
+        }
+        if let Some(resource) = stream {
+            return self.stream(request, resource, source).map(Answer::Stream);
         }
         match (resource, page) {
             (Some(resource), _) if handshake::is_upgrade(request) && request.method == "GET" => {
@@ -249,6 +279,49 @@ impl Gate<'_> {
         })
     }
 
+    /// Lets in a stream of events. Limits are not for here: who comes again counts for what it was.
+    fn stream<'r>(
+        &self,
+        request: &Request<'r>,
+        resource: (ResourceId, ApplicationId),
+        source: Source,
+    ) -> Result<Stream<'r>, Refusal> {
+        if handshake::is_upgrade(request) {
+            return Err(Refusal::new(400, "this is a stream of events: open it with new EventSource(…), say"));
+        }
+        // A page of the server's own origin has none here: browsers leave it out of such a GET (Fetch, section 3.2).
+        match request.only("origin") {
+            Ok(None) if matches!(request.first("sec-fetch-site"), None | Some("same-origin" | "none")) => {}
+            _ => self.check_origin(request)?,
+        }
+        let wanted = Wanted::from_query(request.query).map_err(|why| Refusal::new(400, why))?;
+        if wanted.is_something() && self.routes.service("webntf").is_none() {
+            return Err(Refusal::new(400, "no resource is webntf, so there are no channels and tokens"));
+        }
+        let user =
+            login::check(&self.config.session_login, request).map_err(|denial| Refusal::new(401, denial.why()))?;
+        let mut ids = request.bytes("last-event-id").filter(|id| !id.is_empty());
+        let last_event = match (ids.next(), ids.next()) {
+            // A page that must make a stream anew has no other way to say it.
+            (None, _) => {
+                wanted::member(request.query, "lastEventId").map(|id| Cow::Owned(id.into_string().into_bytes()))
+            }
+            (Some(id), None) => Some(Cow::Borrowed(id)),
+            // Two are none that was given out.
+            (Some(_), Some(_)) => Some(Cow::Borrowed(&b""[..])),
+        };
+        Ok(Stream {
+            resource,
+            user,
+            ip: source.ip,
+            query: request.query,
+            last_event,
+            origin: request.first("origin"),
+            listed: !self.config.access.allowed_origins.is_empty(),
+            head_only: request.method == "HEAD",
+        })
+    }
+
     /// Pages of other sites must not use a visitor's browser against this server (RFC 6455, section 10.2).
     fn check_origin(&self, request: &Request<'_>) -> Result<(), Refusal> {
         let allowed = &self.config.access.allowed_origins;
@@ -263,7 +336,8 @@ impl Gate<'_> {
         }
     }
 
-    fn turned_away(&self, kind: ClientKind, ip: IpAddr) -> Option<Limit> {
+    /// The limit that one more client hits.
+    pub fn turned_away(&self, kind: ClientKind, ip: IpAddr) -> Option<Limit> {
         if self.config.limits.max_clients > 0 && self.clients.len() >= self.config.limits.max_clients {
             return Some(Limit::Clients);
         }
@@ -355,6 +429,10 @@ mod tests {
             Ok(Answer::Page(page)) => (200, page.path().to_owned()),
             Ok(Answer::Call) => (200, "call".to_owned()),
             Ok(Answer::Preflight) => (204, "preflight".to_owned()),
+            Ok(Answer::Stream(stream)) => {
+                let last = stream.last_event.map(|id| String::from_utf8_lossy(&id).into_owned());
+                (200, format!("stream {:?}, {:?}, listed {}", last, stream.origin, stream.listed))
+            }
             Ok(Answer::Upgrade(upgrade)) => {
                 let paced = if upgrade.paced { ", paced" } else { "" };
                 (101, format!("{} {:?} from {}{paced}", upgrade.kind, upgrade.ident, upgrade.ip))

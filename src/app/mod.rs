@@ -11,10 +11,12 @@ pub mod api;
 pub mod exposition;
 pub mod fates;
 pub mod gate;
+pub mod history;
 pub mod outbox;
 pub mod pages;
 pub mod recorder;
 pub mod registry;
+pub mod wanted;
 pub mod why;
 
 mod packet;
@@ -23,6 +25,7 @@ mod chat;
 mod commands;
 mod echo;
 mod relay;
+mod sse;
 mod webntf;
 
 use std::borrow::Cow;
@@ -34,10 +37,12 @@ use crate::clock::Moment;
 use crate::config::Config;
 use crate::id::{ClientId, ConnectionKey, MessageId};
 use crate::metrics::Metrics;
+use crate::proto::events::Label;
 use crate::proto::session::End;
 use crate::proto::{CloseCode, Kind, Message};
 use api::Failure;
 use fates::{Asker, Outlook, Watch};
+use history::{Start, Whom};
 use outbox::{Body, Outbox, Run};
 use recorder::{Event, Recorder};
 use registry::{ApplicationId, Client, Registry, ResourceId};
@@ -52,6 +57,7 @@ pub const HANDLERS: &[(&str, Constructor)] = &[
     ("webntf", |_| Box::<webntf::Notifications>::default()),
     ("chat", |_| Box::<chat::Chat>::default()),
     ("commands", |_| Box::<commands::Commands>::default()),
+    ("sse", |_| Box::new(sse::Streams)),
 ];
 
 /// The names in [`HANDLERS`].
@@ -65,6 +71,17 @@ pub trait Application: fmt::Debug {
     fn subprotocols(&self) -> &'static [&'static str] {
         &[]
     }
+
+    /// Whether its paths are streams of server-sent events, and not WebSockets.
+    fn is_stream(&self) -> bool {
+        false
+    }
+
+    /// A stream of events has come, on whichever path: its greeting is on its way, and what it has missed.
+    fn on_stream(&mut self, _ctx: &mut Context<'_>, _opening: &Opening<'_>) {}
+
+    /// A stream of events has gone; it is not in the registry any more.
+    fn on_stream_end(&mut self, _ctx: &mut Context<'_>) {}
 
     /// A client has come; it is in the registry already.
     fn on_open(&mut self, _ctx: &mut Context<'_>, _opening: &Opening<'_>) {}
@@ -128,6 +145,8 @@ pub struct Opening<'a> {
     pub subprotocol: Option<&'static str>,
     /// The query of the request's target, as it came; empty where there was none.
     pub query: &'a str,
+    /// Of a stream of events, where it begins.
+    pub start: Start,
 }
 
 /// Who is connected, and what is to be sent: what an application works with, whoever has asked it for something.
@@ -142,9 +161,9 @@ pub struct Exchange<'a> {
     may_wait: bool,
 }
 
-/// Some clients that a message can be sent to: a run of [`Outbox::targets`].
+/// Some clients that a message can be sent to: a run of [`Outbox::targets`], and what it is to streams among them.
 #[derive(Clone, Copy, Debug)]
-pub struct Audience(Run);
+pub struct Audience(Run, Label);
 
 impl Audience {
     /// How many clients.
@@ -155,6 +174,12 @@ impl Audience {
     /// Whether there is nobody.
     pub const fn is_empty(self) -> bool {
         self.0.is_empty()
+    }
+
+    /// The same clients, of whom streams of events get what is sent to them as this.
+    #[must_use]
+    pub const fn labelled(self, label: Label) -> Self {
+        Self(self.0, label)
     }
 }
 
@@ -222,7 +247,19 @@ impl<'a> Exchange<'a> {
                 self.outbox.targets.push(client.key);
             }
         }
-        Audience(Run::new(start, self.outbox.targets.len()))
+        Audience(Run::new(start, self.outbox.targets.len()), Label::default())
+    }
+
+    /// Keeps a message for streams of events that may come back for it, and gives what it is to those that are here.
+    #[must_use]
+    pub fn remember(&mut self, whom: Whom<&str>, payload: &[u8]) -> Label {
+        let number = self.outbox.history.keep(whom, payload, self.world.now);
+        Label { number, ..Label::default() }
+    }
+
+    /// Whether a stream of events with this UUID has left that may come back.
+    pub fn may_come_back(&self, id: ClientId) -> bool {
+        self.outbox.history.expects(id)
     }
 
     /// Sends text.
@@ -234,7 +271,7 @@ impl<'a> Exchange<'a> {
     pub fn send_as(&mut self, kind: Kind, to: Audience, payload: &[u8]) {
         if !to.is_empty() {
             let body = self.outbox.build(kind, payload);
-            self.outbox.send(to.0, kind, body, false);
+            self.outbox.send(to.0, kind, body, false, to.1);
         }
     }
 
@@ -319,7 +356,7 @@ impl<'a> Context<'a> {
         let targets = &mut self.exchange.outbox.targets;
         let start = targets.len();
         targets.push(self.me.key);
-        Audience(Run::new(start, start + 1))
+        Audience(Run::new(start, start + 1), Label::default())
     }
 
     /// The client confirms messages whose fate somebody waits for.
@@ -337,14 +374,32 @@ impl<'a> Context<'a> {
 
     /// Sends the message that is being handled on, as it came.
     pub fn forward(&mut self, to: Audience, message: &Message<'_>) {
-        self.exchange.outbox.send(to.0, message.kind, Body::Received, false);
+        self.exchange.outbox.send(to.0, message.kind, Body::Received, false, to.1);
     }
 
     /// Sends text, which is made of pieces, to the client itself, before anything else that waits for it.
     pub fn reply_first(&mut self, pieces: &[&str]) {
+        self.reply_first_as(Label::default(), pieces);
+    }
+
+    /// The same, and what it is where the client is a stream of events.
+    pub fn reply_first_as(&mut self, label: Label, pieces: &[&str]) {
         let to = self.audience_of_me();
         let body = self.exchange.outbox.build_text(pieces);
-        self.exchange.outbox.send(to.0, Kind::Text, body, true);
+        self.exchange.outbox.send(to.0, Kind::Text, body, true, label);
+    }
+
+    /// Sends the client, a stream of events, what was kept behind `number`, as far as it is `meant`.
+    pub fn replay(&mut self, number: u64, meant: impl Fn(&Whom<Box<str>>) -> bool) {
+        let to = self.audience_of_me();
+        if !to.is_empty() {
+            self.exchange.outbox.replay(to.0, number, meant);
+        }
+    }
+
+    /// The client, a stream of events, has left and may come back.
+    pub fn expect_back(&mut self) {
+        self.exchange.outbox.history.expect_back(self.me.id, self.exchange.world.now);
     }
 
     /// Closes the client's own connection, after what was sent to it.
@@ -381,6 +436,42 @@ impl Routes {
         for (_, application) in &mut self.applications {
             application.configure(config);
         }
+    }
+
+    /// Whether a path of `application` is a stream of events.
+    pub fn is_stream(&self, application: ApplicationId) -> bool {
+        self.applications.get(usize::from(application.0)).is_some_and(|(_, application)| application.is_stream())
+    }
+
+    /// Whether any path is a stream of events.
+    pub fn have_streams(&self) -> bool {
+        self.applications.iter().any(|(_, application)| application.is_stream())
+    }
+
+    /// Tells the application of a client, or all where it is a stream of events, that it has come.
+    pub fn on_open(&mut self, client: &Client, world: World<'_>, outbox: &mut Outbox, opening: &Opening<'_>) {
+        let mut ctx = Context::new(client, world, outbox);
+        self.application_mut(client.application()).on_open(&mut ctx, opening);
+        if client.is_stream() {
+            self.applications.iter_mut().for_each(|(_, application)| application.on_stream(&mut ctx, opening));
+        }
+    }
+
+    /// Tells them that it has gone.
+    pub fn on_close(&mut self, client: &Client, world: World<'_>, outbox: &mut Outbox, end: &End) {
+        let mut ctx = Context::new(client, world, outbox);
+        self.application_mut(client.application()).on_close(&mut ctx, end);
+        if client.is_stream() {
+            self.applications.iter_mut().for_each(|(_, application)| application.on_stream_end(&mut ctx));
+        }
+    }
+
+    /// Bytes of memory that applications keep on behalf of a client.
+    pub fn held_for(&self, client: &Client) -> usize {
+        if client.is_stream() {
+            return self.applications.iter().map(|(_, application)| application.held_for(client.key)).sum();
+        }
+        self.application(client.application()).held_for(client.key)
     }
 
     /// When the first application is due.

@@ -8,8 +8,10 @@ use std::collections::VecDeque;
 use std::ops::Range;
 
 use super::fates::Fates;
+use super::history::{History, Whom};
 use super::recorder::Recorder;
 use crate::id::{ConnectionKey, MessageId};
+use crate::proto::events::{Label, Name};
 use crate::proto::frame;
 use crate::proto::{CloseCode, Kind};
 
@@ -67,6 +69,8 @@ pub enum Command {
         urgent: bool,
         /// Which message it is, where somebody has pushed it.
         push: Option<MessageId>,
+        /// What it is to a stream of events.
+        label: Label,
     },
     /// A message could not be handed to this client, since more than `maxBacklog` waits for it: close it with 1013.
     Overrun(ConnectionKey, Option<MessageId>),
@@ -106,6 +110,8 @@ pub struct Outbox {
     pub next_message: MessageId,
     /// The message that is being pushed.
     pub push: Option<MessageId>,
+    /// What was sent earlier, for streams of events that come again.
+    pub history: History,
 }
 
 impl Outbox {
@@ -132,10 +138,21 @@ impl Outbox {
     }
 
     /// Asks for a message to be sent. What is `urgent` is none that anybody has pushed.
-    pub fn send(&mut self, to: Run, kind: Kind, body: Body, urgent: bool) {
+    pub fn send(&mut self, to: Run, kind: Kind, body: Body, urgent: bool, label: Label) {
         if !to.is_empty() {
             let push = if urgent { None } else { self.push };
-            self.commands.push(Command::Send { to, kind, body, urgent, push });
+            self.commands.push(Command::Send { to, kind, body, urgent, push, label });
+        }
+    }
+
+    /// Asks for what was kept behind `number` to be sent once more, as far as it is `meant`.
+    pub fn replay(&mut self, to: Run, number: u64, meant: impl Fn(&Whom<Box<str>>) -> bool) {
+        for (number, _, payload) in self.history.after(number).filter(|(_, whom, _)| meant(whom)) {
+            let start = self.arena.len();
+            frame::write_frame(&mut self.arena, Kind::Text.opcode(), payload);
+            let body = Body::Built(Run::new(start, self.arena.len()));
+            let label = Label { number, name: Name::Message };
+            self.commands.push(Command::Send { to, kind: Kind::Text, body, urgent: false, push: None, label });
         }
     }
 

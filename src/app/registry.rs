@@ -127,7 +127,7 @@ pub struct Client {
     names: Option<Box<Names>>,
 }
 
-/// What serves a client, what kind it is, and whether it is full. One byte, since every client has one.
+/// What serves a client, what kind it is, whether it is a stream of events, and whether it is full. One byte, since every client has one.
 #[derive(Clone, Copy, Debug)]
 struct Role(u8);
 
@@ -135,7 +135,8 @@ impl Role {
     const SCRIPT: u8 = 1;
     const FULL: u8 = 2;
     const ACKNOWLEDGES: u8 = 4;
-    const APPLICATION: u32 = 3;
+    const STREAM: u8 = 8;
+    const APPLICATION: u32 = 4;
 
     const fn new(ApplicationId(application): ApplicationId, kind: ClientKind) -> Self {
         debug_assert!(application < 1 << (u8::BITS - Self::APPLICATION), "there are not so many applications");
@@ -208,6 +209,18 @@ impl Client {
     /// Whether it has said that it confirms messages whose fate somebody waits for.
     pub const fn acknowledges(&self) -> bool {
         self.role.has(Role::ACKNOWLEDGES)
+    }
+
+    /// This client, which is a stream of events.
+    #[must_use]
+    pub const fn as_stream(mut self) -> Self {
+        self.role.0 |= Role::STREAM;
+        self
+    }
+
+    /// Whether it is a stream of events: a browser that only listens, to what all applications have to say to it.
+    pub const fn is_stream(&self) -> bool {
+        self.role.has(Role::STREAM)
     }
 
     /// Whether more output waits for it than `maxBacklog` allows, so that nothing further can be handed to it.

@@ -12,16 +12,21 @@ use serde::{Deserialize, Serialize};
 
 use super::api::{self, Failure};
 use super::fates::Watch;
+use super::history::Whom;
 use super::packet::Packet;
-use super::registry::{Client, ClientKind};
+use super::registry::{ApplicationId, Client, ClientKind};
 use super::{Application, Audience, Context, Exchange, Opening, why};
 use crate::config::{BrowsersMay, Config};
 use crate::id::{ClientId, ConnectionKey, MessageId};
+use crate::proto::events::Label;
 use crate::proto::session::End;
 use crate::proto::{CloseCode, Kind, Message};
 
 /// Most chunks between `bufferON` and `bufferOFF`.
 const MAX_CHUNKS: usize = 100;
+
+/// What a client is told first: this, its UUID, and the rest of the object.
+pub(super) const READY: &str = r#"{"opcode":"ready","uuid":""#;
 
 const NEXT: &str = r#"{"opcode":"next","fyi":""}"#;
 const DELIVERED: &str = r#"{"opcode":"next","fyi":"","delivered":"#;
@@ -130,7 +135,7 @@ impl Relay {
         let rows: Vec<_> = exchange
             .clients()
             .iter()
-            .filter(|client| client.application() == here)
+            .filter(|client| listens(client, here))
             .map(|client| Row {
                 uuid: client.id.to_string(),
                 ident: client.ident().unwrap_or_default(),
@@ -169,7 +174,7 @@ impl Application for Relay {
     fn on_open(&mut self, ctx: &mut Context<'_>, _opening: &Opening<'_>) {
         let mut uuid = [0; 36];
         let uuid = ctx.me().id.encode(&mut uuid);
-        ctx.reply_first(&[r#"{"opcode":"ready","uuid":""#, uuid, r#"","acks":true}"#]);
+        ctx.reply_first(&[READY, uuid, r#"","acks":true}"#]);
     }
 
     fn on_message(&mut self, ctx: &mut Context<'_>, message: &Message<'_>) {
@@ -244,7 +249,7 @@ fn push(ctx: &mut Context<'_>, packet: &Packet<'_>, text: &[u8], forward: impl F
         to.send_watched(ctx, text, message);
         return;
     }
-    let to = to.audience(ctx);
+    let to = to.audience(ctx, text);
     let delivered = match to.len() {
         0 => Cow::Borrowed("0"),
         1 => Cow::Borrowed("1"),
@@ -275,7 +280,7 @@ fn call(exchange: &mut Exchange<'_>, action: &str, data: &str) -> Result<String,
             to.send_watched(exchange, &text, message)
         }
         None => {
-            let to = to.audience(exchange);
+            let to = to.audience(exchange, text.as_bytes());
             exchange.send(to, &text);
             to.len()
         }
@@ -286,6 +291,11 @@ fn call(exchange: &mut Exchange<'_>, action: &str, data: &str) -> Result<String,
 /// The members of a JSON object and its closing brace.
 fn members_of(object: &str) -> &str {
     object.split_once('{').map_or("}", |(_, members)| members)
+}
+
+/// Whether a client gets what the relay has to say, which is at `here`: its own do, and streams of events.
+fn listens(client: &Client, here: ApplicationId) -> bool {
+    client.application() == here || client.is_stream()
 }
 
 /// Whom a message is for.
@@ -309,7 +319,7 @@ impl<'a, 'p> Addressees<'a, 'p> {
         let id = ClientId::parse(uuid).filter(|_| ident.is_empty());
         let found = if ident.is_empty() {
             let client = id.and_then(|id| clients.by_id(id));
-            client.filter(|client| client.kind() == ClientKind::Browser && client.application() == here)
+            client.filter(|client| client.kind() == ClientKind::Browser && listens(client, here))
         } else {
             clients.by_ident(ident).find(|client| client.application() == here)
         };
@@ -321,10 +331,21 @@ impl<'a, 'p> Addressees<'a, 'p> {
         matches!(self, Self::One(found) if found.key == client)
     }
 
-    /// All of them. It is noted where the one that the message is for isn't connected.
-    fn audience(&self, exchange: &mut Exchange<'a>) -> Audience {
+    /// All of them, for the message `text`. It is noted where the one that it is for isn't connected.
+    fn audience(&self, exchange: &mut Exchange<'a>, text: &[u8]) -> Audience {
         self.note_absence(exchange);
-        self.some(exchange, |_| true)
+        let label = self.remember(exchange, text);
+        self.some(exchange, |_| true).labelled(label)
+    }
+
+    /// Keeps a message that a stream of events may come back for.
+    fn remember(&self, exchange: &mut Exchange<'a>, text: &[u8]) -> Label {
+        match self {
+            Self::All(_) => exchange.remember(Whom::Everyone, text),
+            Self::One(found) if found.is_stream() => exchange.remember(Whom::One(found.id), text),
+            Self::Nobody(Some(id), _) if exchange.may_come_back(*id) => exchange.remember(Whom::One(*id), text),
+            Self::One(_) | Self::Nobody(..) => Label::default(),
+        }
     }
 
     fn note_absence(&self, exchange: &mut Exchange<'a>) {
@@ -341,7 +362,7 @@ impl<'a, 'p> Addressees<'a, 'p> {
             Self::All(sender) => {
                 let here = exchange.application();
                 let others = exchange.clients().iter().filter(|client| {
-                    client.kind() == ClientKind::Browser && client.application() == here && Some(client.key) != *sender
+                    client.kind() == ClientKind::Browser && listens(client, here) && Some(client.key) != *sender
                 });
                 exchange.audience(others.filter(|client| wanted(client)))
             }
@@ -352,11 +373,12 @@ impl<'a, 'p> Addressees<'a, 'p> {
     /// connections it was handed to.
     fn send_watched(&self, exchange: &mut Exchange<'a>, text: &str, message: MessageId) -> usize {
         self.note_absence(exchange);
+        let label = self.remember(exchange, text.as_bytes());
         let confirming = self.some(exchange, Client::acknowledges);
         if !confirming.is_empty() {
             exchange.send(confirming, &[r#"{"ack":""#, &message.to_string(), r#"","#, members_of(text)].concat());
         }
-        let others = self.some(exchange, |client| !client.acknowledges());
+        let others = self.some(exchange, |client| !client.acknowledges()).labelled(label);
         exchange.send(others, text);
         confirming.len() + others.len()
     }

@@ -12,16 +12,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::api::{self, Failure, json_string};
-use super::{Application, Context, Exchange, fates};
+use super::history::Whom;
+use super::wanted::Wanted;
+use super::{Application, Context, Exchange, Opening, fates};
 use crate::id::{ConnectionKey, MessageId};
 use crate::proto::Message;
 use crate::proto::session::End;
-
-/// Most channels of one page.
-const MAX_CHANNELS: usize = 1000;
-
-/// Longest name of a channel, domain or token in bytes.
-const MAX_NAME: usize = 256;
 
 /// The resource `webntf`.
 #[derive(Debug, Default)]
@@ -75,15 +71,11 @@ struct Header<'a> {
     id: Option<Cow<'a, str>>,
 }
 
-/// What an `init` says.
-#[derive(Deserialize)]
-struct Init {
-    #[serde(default)]
-    domain: Box<str>,
-    #[serde(default)]
-    token: Box<str>,
-    #[serde(default)]
-    channels: Vec<Box<str>>,
+/// What a message is sent to.
+#[derive(Clone, Copy, Debug)]
+enum Target {
+    Channel,
+    Token,
 }
 
 /// What is to be sent to whom.
@@ -115,20 +107,9 @@ struct Row<'a> {
 
 impl Notifications {
     /// Enters a page, in place of what it has said before.
-    fn enter(&mut self, me: ConnectionKey, init: Init) -> Result<(), Cow<'static, str>> {
-        let Init { domain, token, mut channels } = init;
-        channels.sort_unstable();
-        channels.dedup();
-        if channels.len() > MAX_CHANNELS {
-            return Err(Cow::Owned(format!("more than {MAX_CHANNELS} channels")));
-        }
-        if [&domain, &token].into_iter().chain(&channels).any(|name| name.len() > MAX_NAME) {
-            return Err(Cow::Owned(format!("a name of more than {MAX_NAME} bytes")));
-        }
-        if channels.iter().any(|channel| channel.is_empty()) {
-            return Err(Cow::Borrowed("a channel without a name"));
-        }
+    fn enter(&mut self, me: ConnectionKey, wanted: Wanted) {
         self.strike(me);
+        let Wanted { domain, token, channels } = wanted;
         let here = self.domains.entry(domain.clone()).or_default();
         for channel in &channels {
             here.channels.entry(channel.clone()).or_default().insert(me);
@@ -137,7 +118,6 @@ impl Notifications {
             here.tokens.entry(token.clone()).or_default().insert(me);
         }
         self.pages.insert(me, Page { domain, token, channels });
-        Ok(())
     }
 
     /// Strikes a page out, and with it what only it has listened to.
@@ -163,26 +143,27 @@ impl Notifications {
         }
     }
 
-    /// Sends a message to those whom `choose` finds in its domain.
-    fn push(
-        &self,
-        exchange: &mut Exchange<'_>,
-        action: &str,
-        data: &str,
-        choose: impl for<'d> Fn(&'d Domain, &str) -> Option<&'d BTreeSet<ConnectionKey>>,
-    ) -> Result<String, Failure> {
+    /// Sends a message to those who listen to a target.
+    fn push(&self, exchange: &mut Exchange<'_>, action: &str, data: &str, target: Target) -> Result<String, Failure> {
         let push: Push<'_> = api::read(data)?;
         if push.target.is_empty() {
             return Err(Failure::new(400, "the target is empty"));
         }
         let wait = push.wait.map(|millis| api::wait(exchange, fates::wait(millis))).transpose()?;
         let message = exchange.begin_push(action, push.message.get().len());
-        let listeners = self.domains.get(&*push.domain).and_then(|domain| choose(domain, &push.target));
+        let (domain, name) = (&*push.domain, &*push.target);
+        let here = self.domains.get(domain);
+        let (listeners, whom) = match target {
+            Target::Channel => (here.and_then(|here| here.channels.get(name)), Whom::Channel { domain, name }),
+            Target::Token => (here.and_then(|here| here.tokens.get(name)), Whom::Token { domain, name }),
+        };
+        let text = message_of("", push.message);
+        let label = exchange.remember(whom, text.as_bytes());
         let clients = exchange.clients();
         let pages = listeners.into_iter().flatten().filter_map(|listener| clients.get(*listener));
         let Some(wait) = wait else {
-            let to = exchange.audience(pages);
-            exchange.send(to, &message_of("", push.message));
+            let to = exchange.audience(pages).labelled(label);
+            exchange.send(to, &text);
             return Ok(to.len().to_string());
         };
         exchange.watch(wait);
@@ -190,8 +171,8 @@ impl Notifications {
         if !confirming.is_empty() {
             exchange.send(confirming, &message_of(&format!(r#","ack":"{message}""#), push.message));
         }
-        let others = exchange.audience(pages.filter(|page| !page.acknowledges()));
-        exchange.send(others, &message_of("", push.message));
+        let others = exchange.audience(pages.filter(|page| !page.acknowledges())).labelled(label);
+        exchange.send(others, &text);
         Ok((confirming.len() + others.len()).to_string())
     }
 
@@ -222,12 +203,14 @@ impl Application for Notifications {
         let envelope = message.text().map(serde_json::from_str::<Envelope<'_>>);
         let done = match envelope {
             Some(Ok(envelope)) if envelope.header.kind == "init" => {
-                let init = serde_json::from_str(envelope.body.map_or("{}", RawValue::get));
+                let wanted = serde_json::from_str::<Wanted>(envelope.body.map_or("{}", RawValue::get));
                 if envelope.header.acks {
                     ctx.acknowledges();
                 }
-                init.map_err(|error| Cow::Owned(format!("the body can't be used: {error}")))
-                    .and_then(|init| self.enter(me, init))
+                wanted
+                    .map_err(|error| Cow::Owned(format!("the body can't be used: {error}")))
+                    .and_then(|wanted| wanted.check().map_err(Cow::Borrowed))
+                    .map(|wanted| self.enter(me, wanted))
             }
             Some(Ok(envelope)) if envelope.header.kind == "ack" => {
                 if let Some(message) = envelope.header.id.as_deref().and_then(MessageId::parse) {
@@ -240,7 +223,7 @@ impl Application for Notifications {
             None => Err(Cow::Borrowed("binary, where JSON text was expected")),
         };
         let answer = match done {
-            Ok(()) => Cow::Borrowed(r#"{"header":{"type":"init","status":"OK"}}"#),
+            Ok(()) => Cow::Borrowed(Wanted::TAKEN),
             Err(why) => Cow::Owned(format!(
                 r#"{{"header":{{"type":"init","status":"ERROR"}},"body":{{"error":{}}}}}"#,
                 json_string(&why)
@@ -252,14 +235,26 @@ impl Application for Notifications {
 
     fn on_call(&mut self, exchange: &mut Exchange<'_>, action: &str, data: &str) -> Result<String, Failure> {
         match action {
-            "send.to.channel" => self.push(exchange, action, data, |domain, target| domain.channels.get(target)),
-            "send.to.token" => self.push(exchange, action, data, |domain, target| domain.tokens.get(target)),
+            "send.to.channel" => self.push(exchange, action, data, Target::Channel),
+            "send.to.token" => self.push(exchange, action, data, Target::Token),
             "list.active.channels" => self.active(data),
             _ => Err(Failure::no_action(action)),
         }
     }
 
     fn on_close(&mut self, ctx: &mut Context<'_>, _end: &End) {
+        self.strike(ctx.me().key);
+    }
+
+    fn on_stream(&mut self, ctx: &mut Context<'_>, opening: &Opening<'_>) {
+        if let Ok(wanted) = Wanted::from_query(opening.query)
+            && wanted.is_something()
+        {
+            self.enter(ctx.me().key, wanted);
+        }
+    }
+
+    fn on_stream_end(&mut self, ctx: &mut Context<'_>) {
         self.strike(ctx.me().key);
     }
 

@@ -15,6 +15,7 @@ const MESSAGE_BYTES: u64 = 1 << 31;
 const MEMORY_BYTES: u64 = 1 << 40;
 const CLIENTS: u64 = 10_000_000;
 const RATE: u64 = 1_000_000;
+const EVENTS: u64 = 1_000_000;
 /// In seconds.
 const DAY: u64 = 86_400;
 const HOUR: u64 = 3_600;
@@ -285,6 +286,18 @@ pub(super) const KEYS: &[Key] = &[
         config.recorder.size = value.number("a whole number of bytes", 0..=MESSAGE_BYTES)?;
         Ok(())
     }),
+    key("sse", "historyCount", |config, value| {
+        config.sse.history_count = value.number("a whole number of messages, 0 for none", 0..=EVENTS)?;
+        Ok(())
+    }),
+    key("sse", "historyAge", |config, value| {
+        config.sse.history_age = value.seconds("a whole number of seconds", 1..=DAY)?;
+        Ok(())
+    }),
+    key("sse", "historyBytes", |config, value| {
+        config.sse.history_bytes = value.number("a whole number of bytes", 0..=MESSAGE_BYTES)?;
+        Ok(())
+    }),
     key("zmq", "bind", |config, value| {
         config.zmq.bind = endpoint(value)?;
         Ok(())
@@ -376,7 +389,7 @@ mod tests {
         assert_eq!(home("colour"), None);
         assert_eq!(
             section_names(),
-            ["resources", "limits", "access", "script", "api", "jsauth", "deflate", "recorder", "zmq"]
+            ["resources", "limits", "access", "script", "api", "jsauth", "deflate", "recorder", "sse", "zmq"]
         );
     }
 

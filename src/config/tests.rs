@@ -122,6 +122,8 @@ fn every_key_reaches_its_field() {
     assert_eq!(login, expected);
     let deflate = good("[deflate]\nenabled=yes\nthreshold=0\ncontextTakeover=on\n").deflate;
     assert_eq!(deflate, Deflate { enabled: true, threshold: 0, context_takeover: true });
+    let sse = good("[sse]\nhistoryCount=0\nhistoryAge=1\nhistoryBytes=2\n").sse;
+    assert_eq!(sse, Sse { history_count: 0, history_age: Duration::from_secs(1), history_bytes: 2 });
 }
 
 #[test]
@@ -197,7 +199,7 @@ fn bad_files_and_their_errors() {
         (
             "[colours]",
             "1: [colours]: found an unknown section, expected one of resources, limits, access, script, api, jsauth, \
-             deflate, recorder, zmq",
+             deflate, recorder, sse, zmq",
         ),
         (
             "[limits]\nmaxclients = 5",

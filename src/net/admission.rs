@@ -9,8 +9,8 @@ use super::socket::Socket;
 use crate::app::api;
 use crate::app::gate::{Answer, Gate, Limit, Upgrade};
 use crate::app::recorder::Event;
-use crate::app::registry::{Client, ClientKind};
-use crate::app::{Context, Opening, World};
+use crate::app::registry::{Client, ClientKind, ResourceId};
+use crate::app::{Opening, World};
 use crate::clock::Moment;
 use crate::proto::CloseCode;
 use crate::proto::frame::{self, Opcode};
@@ -19,20 +19,24 @@ use crate::proto::pacing::Pacer;
 use crate::proto::session::{Terms, Turn};
 
 impl<S: Socket> Hub<S> {
-    /// Answers a request.
-    pub(super) fn admit(&mut self, slot: usize, head: &[u8], now: Moment) {
-        let peer = self.connections[slot].address;
-        let mut room = http::fields();
-        let gate = Gate {
+    /// Who may come in, as things are now.
+    pub(super) fn gate(&self) -> Gate<'_> {
+        Gate {
             config: &self.config,
             listening: &self.listening,
             routes: &self.routes,
             clients: &self.registry,
             stopping: self.stopping,
-        };
+        }
+    }
+
+    /// Answers a request.
+    pub(super) fn admit(&mut self, slot: usize, head: &[u8], now: Moment) {
+        let peer = self.connections[slot].address;
+        let mut room = http::fields();
         let request = Request::parse(head, &mut room);
-        if request.as_ref().is_ok_and(|request| gate.source(request, peer.ip()).untrusted_proxy) && !self.told_of_proxy
-        {
+        let untrusted = request.as_ref().is_ok_and(|request| self.gate().source(request, peer.ip()).untrusted_proxy);
+        if untrusted && !self.told_of_proxy {
             self.told_of_proxy = true;
             warn!(
                 address:% = peer;
@@ -41,7 +45,8 @@ impl<S: Socket> Hub<S> {
             );
         }
         let path = request.as_ref().map_or_else(|_| http::path_in(head), |request| request.path);
-        let answer = request.and_then(|request| gate.answer(&request, peer.ip()).map(|answer| (request, answer)));
+        let answer =
+            request.and_then(|request| self.gate().answer(&request, peer.ip()).map(|answer| (request, answer)));
         let start = self.outbox.arena.len();
         match answer {
             Err(refusal) if api::is_call(path) => self.refuse_call(slot, path, request.ok().as_ref(), refusal, now),
@@ -57,6 +62,7 @@ impl<S: Socket> Hub<S> {
                 let origin = request.first("origin").unwrap_or_default();
                 self.upgrade(slot, upgrade, origin, now);
             }
+            Ok((_, Answer::Stream(stream))) => self.stream(slot, stream, now),
         }
     }
 
@@ -74,16 +80,8 @@ impl<S: Socket> Hub<S> {
         connection.address = address;
         connection.session.accept(upgrade.key, terms, &mut turn!(self, now));
         self.link_output(slot, start);
-        let path = self.routes.path(upgrade.resource.0);
         if let Some(limit) = upgrade.turned_away {
-            let why = limit.why();
-            warn!(address:% = address, path = path; "turned away: {why}");
-            let code = CloseCode::TRY_AGAIN_LATER.get();
-            self.outbox.recorder.record(now, &Event::refused(address, code, path, why));
-            match limit {
-                Limit::Clients => self.metrics.turned_away_clients += 1,
-                Limit::PerAddress => self.metrics.turned_away_address += 1,
-            }
+            let why = self.note_turned_away(slot, upgrade.resource.0, limit, now);
             self.turn_away(slot, why, now);
             return;
         }
@@ -94,25 +92,54 @@ impl<S: Socket> Hub<S> {
             upgrade.resource,
             upgrade.kind,
             upgrade.ident,
-            u32::try_from((self.wall_clock)().as_secs()).unwrap_or(u32::MAX),
+            self.seconds(),
         );
         if let Some(user) = upgrade.user {
             client = client.with_user(user);
         }
+        let by = format!("opened by a {}", client.kind());
+        let opening = Opening { subprotocol: upgrade.subprotocol, query: upgrade.query, ..Opening::default() };
+        self.enter(client, &by, origin, &opening, now);
+    }
+
+    /// Enters a client in the registry, and tells its application. `by` is for the log: what opened what.
+    pub(super) fn enter(&mut self, client: Client, by: &str, origin: &str, opening: &Opening<'_>, now: Moment) {
+        let path = self.routes.path(client.resource);
         let ident = client.ident().unwrap_or_default();
         let user = client.user().map(|user| format!(", user {user:?}")).unwrap_or_default();
         info!(
-            client:% = client.id, address:% = address, path = path;
-            "opened by a {}, ident {ident:?}, origin {origin:?}{user}", client.kind()
+            client:% = client.id, address:% = client.address, path = path;
+            "{by}, ident {ident:?}, origin {origin:?}{user}"
         );
         let key = client.key;
         self.outbox.recorder.record(now, &Event::opened(&client, path, origin));
         self.registry.insert(client);
         let Some(client) = self.registry.get(key) else { return };
-        let application = self.routes.application_mut(client.application());
-        let opening = Opening { subprotocol: upgrade.subprotocol, query: upgrade.query };
-        application.on_open(&mut Context::new(client, world!(self, now), &mut self.outbox), &opening);
+        self.routes.on_open(client, world!(self, now), &mut self.outbox, opening);
         self.deliver(None, now);
+    }
+
+    /// Seconds since 1970.
+    pub(super) fn seconds(&self) -> u32 {
+        u32::try_from((self.wall_clock)().as_secs()).unwrap_or(u32::MAX)
+    }
+
+    /// Notes that a client can't stay for the sake of a limit, and gives that in words that a page can read.
+    pub(super) fn note_turned_away(
+        &mut self,
+        slot: usize,
+        resource: ResourceId,
+        limit: Limit,
+        now: Moment,
+    ) -> &'static str {
+        let (why, address, path) = (limit.why(), self.connections[slot].address, self.routes.path(resource));
+        warn!(address:% = address, path = path; "turned away: {why}");
+        self.outbox.recorder.record(now, &Event::refused(address, CloseCode::TRY_AGAIN_LATER.get(), path, why));
+        match limit {
+            Limit::Clients => self.metrics.turned_away_clients += 1,
+            Limit::PerAddress => self.metrics.turned_away_address += 1,
+        }
+        why
     }
 
     /// Tells a connection that can't stay why, in words that a page can read, and closes it. It counts for nothing.

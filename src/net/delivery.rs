@@ -13,12 +13,13 @@ use super::connection::Connection;
 use super::hub::{ARENA_HIGH, Hub, SLICES_HIGH, turn, world};
 use super::outgoing::{Outgoing, Places, Source};
 use super::socket::Socket;
+use crate::app::World;
 use crate::app::outbox::{Body, Closing, Command, Run};
-use crate::app::{Context, World};
 use crate::clock::Moment;
 use crate::id::ConnectionKey;
 use crate::metrics::{Closer, Closes};
 use crate::proto::deflate::Packing;
+use crate::proto::events::Label;
 use crate::proto::frame;
 use crate::proto::session::{End, Event, Turn};
 use crate::proto::{CloseCode, Kind, Message};
@@ -31,13 +32,15 @@ const ARENA_KEPT: usize = 4 * 1024 * 1024;
 
 /// A message on its way to any number of connections.
 #[derive(Clone, Copy)]
-struct Sending<'m> {
-    kind: Kind,
+pub(super) struct Sending<'m> {
+    pub(super) kind: Kind,
     /// Its frame in the arena: all of it, or where it is large the header alone.
-    plain: Run,
+    pub(super) plain: Run,
     /// The rest of its frame, in the message that is being handled.
-    received: &'m [u8],
+    pub(super) received: &'m [u8],
     urgent: bool,
+    /// What it is to streams of events.
+    pub(super) label: Label,
 }
 
 /// A frame of a message for one connection: what stands in the arena, and what follows in the message being handled.
@@ -49,13 +52,13 @@ impl<S: Socket> Hub<S> {
         // By index: whatever is called meanwhile adds no command, since applications run at no other time.
         for index in 0..self.outbox.commands.len() {
             match self.outbox.commands[index] {
-                Command::Send { to, kind, body, urgent, push } => {
+                Command::Send { to, kind, body, urgent, push, label } => {
                     let (plain, received) = match (body, received) {
                         (Body::Built(frame), _) => (frame, &[][..]),
                         (Body::Received, Some(message)) => self.frame_of(message),
                         (Body::Received, None) => continue,
                     };
-                    let sending = Sending { kind, plain, received, urgent };
+                    let sending = Sending { kind, plain, received, urgent, label };
                     let kept = self.outbox.arena.len();
                     let mut handed = 0;
                     for target in to.range() {
@@ -63,10 +66,10 @@ impl<S: Socket> Hub<S> {
                         // Only frames packed for one connection each get to be so many.
                         if self.outbox.arena.len() > kept + ARENA_HIGH {
                             self.flush_all(sending.received, kept, now);
-                            self.packed.clear();
+                            self.forget_encoded();
                         }
                     }
-                    self.packed.clear();
+                    self.forget_encoded();
                     self.count(&sending, to.len(), handed);
                     if let Some(message) = push {
                         self.record_handed(message, to, handed, now);
@@ -93,6 +96,13 @@ impl<S: Socket> Hub<S> {
         self.outbox.commands.clear();
         self.outbox.targets.clear();
         self.outbox.push = None;
+    }
+
+    /// The other forms that a message was encoded in are another message's no more.
+    #[inline]
+    fn forget_encoded(&mut self) {
+        self.packed.clear();
+        self.event = None;
     }
 
     /// The frame of a message that is sent on as it came: all of it in the arena, or only the header where it is large.
@@ -132,14 +142,18 @@ impl<S: Socket> Hub<S> {
         if connection.session.is_plain() {
             link(&mut self.outgoing, connection, (sending.plain, sending.received));
         } else {
-            self.hand_specially(slot, sending, now);
+            return self.hand_specially(slot, sending, now);
         }
         self.mark(slot);
         true
     }
 
-    /// Hands a message to a connection that has agreed on compression, or is paced.
-    fn hand_specially(&mut self, slot: usize, sending: &Sending<'_>, now: Moment) {
+    /// Hands a message to a connection that has agreed on compression, or is paced, or is a stream of events.
+    fn hand_specially(&mut self, slot: usize, sending: &Sending<'_>, now: Moment) -> bool {
+        self.mark(slot);
+        if self.connections[slot].session.stream_owner().is_some() {
+            return self.hand_event(slot, sending);
+        }
         let frame = match self.connections[slot].session.packing() {
             None => (sending.plain, sending.received),
             Some(packing) => self.packed(slot, packing, sending),
@@ -151,6 +165,7 @@ impl<S: Socket> Hub<S> {
             let whole = [&self.outbox.arena[frame.0.range()], frame.1].concat();
             connection.session.hold(whole, sending.urgent);
         }
+        true
     }
 
     /// The frame of a message for a connection that has agreed on compression.
@@ -234,6 +249,9 @@ impl<S: Socket> Hub<S> {
                 };
                 self.metrics.closes.add(by, code);
                 self.record_closed(slot, &client, &end, (by, code), now);
+                if client.is_stream() {
+                    self.outbox.history.left(client.id);
+                }
                 let path = self.routes.path(client.resource);
                 log!(level, client:% = client.id, address:% = client.address, path = path; "{end}");
                 self.departed.push_back((client, end));
@@ -249,8 +267,7 @@ impl<S: Socket> Hub<S> {
     pub fn settle(&mut self, now: Moment) {
         loop {
             while let Some((client, end)) = self.departed.pop_front() {
-                let application = self.routes.application_mut(client.application());
-                application.on_close(&mut Context::new(&client, world!(self, now), &mut self.outbox), &end);
+                self.routes.on_close(&client, world!(self, now), &mut self.outbox, &end);
                 self.deliver(None, now);
                 // Many may leave at once, and each of them be told to all others.
                 self.write_early(now);
@@ -312,8 +329,7 @@ impl<S: Socket> Hub<S> {
             self.timers.arm(deadline, key);
         }
         self.note_full(slot);
-        let application =
-            self.registry.get(key).map_or(0, |client| self.routes.application(client.application()).held_for(key));
+        let application = self.registry.get(key).map_or(0, |client| self.routes.held_for(client));
         let connection = &mut self.connections[slot];
         let held = u32::try_from(connection.held() + application).unwrap_or(u32::MAX);
         self.held = self.held - connection.counted as usize + held as usize;
@@ -354,8 +370,13 @@ impl<S: Socket> Hub<S> {
 
     /// Where all together hold more than `maxMemory`, closes the one that holds most. `false`: there was no need.
     fn evict(&mut self, now: Moment) -> bool {
-        if self.held <= self.config.limits.max_memory {
+        if self.held() <= self.config.limits.max_memory {
             return false;
+        }
+        // What may be asked for goes before what is wanted now.
+        if self.outbox.history.forget() {
+            warn!("what was kept for streams of events is forgotten: maxMemory is used up");
+            return true;
         }
         let largest = self.connections.iter().max_by_key(|(_, connection)| connection.counted).map(|(slot, _)| slot);
         let Some(slot) = largest else { return false };
@@ -403,7 +424,7 @@ impl<S: Socket> Hub<S> {
 
 /// Appends a frame to what a connection is sent.
 #[inline]
-fn link<S>(outgoing: &mut Outgoing, connection: &mut Connection<S>, (arena, received): Frame<'_>) {
+pub(super) fn link<S>(outgoing: &mut Outgoing, connection: &mut Connection<S>, (arena, received): Frame<'_>) {
     outgoing.link(&mut connection.chain, Source::Arena, arena.range());
     if !received.is_empty() {
         outgoing.link(&mut connection.chain, Source::Received, 0..received.len());

@@ -24,6 +24,7 @@ use super::drain::Leaving;
 use super::outgoing::{Outgoing, Source};
 use super::socket::Socket;
 use super::timers::Timers;
+use crate::app::history::History;
 use crate::app::outbox::{Outbox, Run};
 use crate::app::recorder;
 use crate::app::registry::{Address, Client, Registry};
@@ -82,6 +83,7 @@ macro_rules! turn {
             spare: &mut $hub.spare,
             codec: &mut $hub.codec,
             tally: &mut $hub.metrics.frames,
+            latest: $hub.outbox.history.latest(),
         }
     };
 }
@@ -117,6 +119,8 @@ pub struct Hub<S: Socket> {
     /// Of the message being sent, its frame in the arena as packed for those who share a window size; `None` where that
     /// did not make it smaller.
     pub(super) packed: Vec<(u8, Option<Run>)>,
+    /// Of the message being sent, its data in the arena as streams of events get them.
+    pub(super) event: Option<Run>,
     /// Calls of the control API that are answered later.
     pub(super) waiting_calls: Vec<WaitingCall>,
     /// Slots of connections that something happened to.
@@ -151,17 +155,23 @@ impl<S: Socket> Hub<S> {
     /// No connections yet. `listening`: the addresses listened on, wildcards left out.
     pub fn new(config: Config, listening: Vec<IpAddr>, poll: S::Poll, ids: ClientIds) -> Self {
         let expected = config.limits.max_clients.min(EXPECTED);
+        let routes = Routes::new(&config);
+        let mut outbox = Outbox::new(config.recorder.size);
+        if routes.have_streams() {
+            outbox.history = History::new(config.sse, ids.secret());
+        }
         Self {
             connections: Slab::with_capacity(expected),
             serial: 0,
             registry: Registry::new(config.limits.max_per_ip > 0, expected),
-            routes: Routes::new(&config),
-            outbox: Outbox::new(config.recorder.size),
+            routes,
+            outbox,
             outgoing: Outgoing::default(),
             buffer: vec![0; READ_OFFSET + READ],
             spare: Vec::new(),
             codec: Codec::default(),
             packed: Vec::new(),
+            event: None,
             waiting_calls: Vec::new(),
             dirty: Vec::new(),
             unread: VecDeque::new(),
@@ -203,9 +213,9 @@ impl<S: Socket> Hub<S> {
         self.connections.iter().filter(|(_, connection)| !connection.session.awaits_request()).map(|(slot, _)| slot)
     }
 
-    /// Bytes that unfinished messages and waiting output of all connections hold.
-    pub const fn held(&self) -> usize {
-        self.held
+    /// Bytes that unfinished messages and waiting output of all connections hold, and what is kept for streams of events.
+    pub fn held(&self) -> usize {
+        self.held + self.outbox.history.held()
     }
 
     /// Whether there is input to go on with, so that the next poll is not to wait.
@@ -335,6 +345,7 @@ impl<S: Socket> Hub<S> {
         self.limits = limits(&config);
         self.registry.count_addresses(config.limits.max_per_ip > 0);
         self.routes.configure(&config);
+        self.outbox.history.configure(config.sse);
         self.config = config;
         // Limits that have become tighter hold for those who are here already.
         for slot in self.connections.iter().map(|(slot, _)| slot).collect::<Vec<_>>() {

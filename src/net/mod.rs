@@ -25,6 +25,7 @@ mod outgoing;
 mod process;
 mod serving;
 mod stopwatch;
+mod streams;
 mod tcp_info;
 mod timers;
 mod tls;

@@ -39,7 +39,7 @@ impl<S: Socket> Hub<S> {
             routes: &self.routes,
             clients: &self.registry,
             connections: self.connections.len(),
-            held: self.held,
+            held: self.held(),
             max_memory: self.config.limits.max_memory,
         }
         .text()

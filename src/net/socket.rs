@@ -1,6 +1,7 @@
 //! What the loop needs of a connection's byte stream.
 
 use std::io::{self, IoSlice};
+use std::time::Duration;
 
 /// A non-blocking byte stream. Its errors are `std::io`'s; [`io::ErrorKind::WouldBlock`] means "not now".
 ///
@@ -54,6 +55,9 @@ pub trait Socket {
     fn unreceived(&self) -> Option<usize> {
         None
     }
+
+    /// Gives the connection up once the peer has shown no sign of life for so long while output waited for it; zero: never.
+    fn give_up_after(&mut self, _time: Duration) {}
 
     /// What it is in the middle of, in words for the log, where the peer has begun something that must be done before
     /// the first byte can be read.

@@ -4,10 +4,13 @@
 
 use std::io::{self, IoSlice, Read as _, Write as _};
 use std::net::Shutdown;
+use std::time::Duration;
 
+use log::debug;
 use mio::event::Source;
 use mio::net::{TcpStream, UnixStream};
 use mio::{Interest, Registry, Token};
+use rustix::net::sockopt;
 
 use super::socket::Socket;
 use super::tcp_info;
@@ -112,6 +115,19 @@ impl Socket for Transport {
             Self::Tcp(stream) => tcp_info::unreceived(stream),
             Self::Unix(_) => None,
             Self::Tls(tls) => tcp_info::unreceived(tls.stream()).map(|bytes| bytes + tls.held()),
+        }
+    }
+
+    /// RFC 5482. A Unix socket has nobody to lose.
+    fn give_up_after(&mut self, time: Duration) {
+        let stream = match self {
+            Self::Tcp(stream) => stream,
+            Self::Unix(_) => return,
+            Self::Tls(tls) => tls.stream_mut(),
+        };
+        let millis = u32::try_from(time.as_millis()).unwrap_or(u32::MAX);
+        if let Err(error) = sockopt::set_tcp_user_timeout(stream, millis) {
+            debug!("a TCP user timeout can't be set: {error}");
         }
     }
 

@@ -6,6 +6,7 @@
 pub mod body;
 pub mod cookie;
 pub mod deflate;
+pub mod events;
 pub mod frame;
 pub mod handshake;
 pub mod http;

@@ -1,4 +1,4 @@
-//! The state machine of one connection: HTTP until it is upgraded, RFC 6455 from then on.
+//! The state machine of one connection: HTTP until it is upgraded, RFC 6455 from then on; or a stream of events.
 //!
 //! ```text
 //!           request          accept            our Close           their Close, or a protocol error
@@ -6,7 +6,9 @@
 //!    ▲                 │▲               └─────────────────────────────┴──▶ Lingering ──▶ Over
 //!    │       take_body ▼│ body                                               ▲
 //!    │                 Body                                                  │
-//!    └──────────────────┴─ answered ─────── refused, answered for good ──────┘
+//!    └──────────────────┴─ answered ─────── refused, answered for good ──────┤
+//!                       │ stream                              our close      │
+//!                       └──────▶ Streaming ──────────────────────────────────┘
 //! ```
 //!
 //! It has no socket and no clock. **The contract of driving: after a read call [`Session::heard`] once, then
@@ -15,13 +17,14 @@
 //! [`End`], the connection has left `Open` and gets no more messages. Ask [`Session::deadline`] before sleeping, and
 //! call [`Session::tick`] when it has come.** Nothing here fails: bad input becomes output and an [`End`].
 //!
-//! Read it with section 5 (frames), 7 (closing) and 8 (UTF-8) of RFC 6455 at hand.
+//! Read it with section 5 (frames), 7 (closing) and 8 (UTF-8) of RFC 6455 at hand; of events, [`events`] knows the form.
 
 use std::borrow::Cow;
 use std::time::Duration;
 
 use super::body::BodyReader;
 use super::deflate::{Codec, Deflate, Packing};
+use super::events;
 use super::frame::{self, CloseCode, Opcode};
 use super::handshake::{self, Key};
 use super::http::{self, Framing, Refusal};
@@ -44,6 +47,8 @@ enum State {
     Body,
     /// A WebSocket.
     Open,
+    /// The answer to a request, which lasts: server-sent events. What comes in is dropped.
+    Streaming,
     /// Our Close is sent, theirs is awaited; their messages are dropped.
     Closing,
     /// All is said. What still comes in is dropped, until the peer ends the connection or the time is up.
@@ -76,6 +81,8 @@ struct Extra {
     request: Incoming,
     pacer: Option<Pacer>,
     deflate: Option<Deflate>,
+    /// Of a stream of events, what stands behind the number in their ids; empty for others.
+    owner: Box<str>,
     /// The second in which messages are being counted, and how many came.
     rate: (u64, u32),
 }
@@ -100,9 +107,14 @@ impl Session {
         self.due = self.due.before(wait);
     }
 
-    /// Whether it is a WebSocket that messages may be sent to.
+    /// Whether it is a WebSocket, or a stream of events, that messages may be sent to.
     pub fn is_open(&self) -> bool {
-        self.state == State::Open
+        matches!(self.state, State::Open | State::Streaming)
+    }
+
+    /// Of an open stream of events, what stands behind the number in their ids. `None`: it isn't one.
+    pub fn stream_owner(&self) -> Option<&str> {
+        (self.state == State::Streaming).then(|| self.owner())
     }
 
     /// Whether it is HTTP, and no request is being answered.
@@ -165,7 +177,7 @@ impl Session {
             State::Open | State::Closing => self.next_frame(input, turn),
             State::Head => self.next_head(input, turn),
             State::Body => self.next_body(input),
-            State::Asked | State::Suspended | State::Lingering | State::Over => {
+            State::Asked | State::Suspended | State::Streaming | State::Lingering | State::Over => {
                 debug_assert!(
                     !matches!(self.state, State::Asked | State::Suspended),
                     "a request is answered before the next call"
@@ -187,6 +199,18 @@ impl Session {
             self.extra = Some(Box::new(Extra { pacer: terms.pacer, deflate, ..Extra::default() }));
         }
         self.due = if terms.browser { turn.now.limit(turn.limits.ping_interval) } else { Moment::NEVER };
+    }
+
+    /// Answers a request with a stream of events, which lasts until [`Session::close`]. `fields`: see
+    /// [`events::write_head`]; `owner`: see [`Session::stream_owner`]; `retry`: milliseconds after which a browser connects
+    /// again once it has ended.
+    pub fn stream(&mut self, fields: &[&str], owner: Box<str>, retry: u64, turn: &mut Turn<'_>) {
+        debug_assert!(self.state == State::Asked, "there is a request to answer");
+        events::write_head(turn.out, fields);
+        events::write_retry(turn.out, retry);
+        self.state = State::Streaming;
+        self.extra = Some(Box::new(Extra { owner, ..Extra::default() }));
+        self.due = turn.now.limit(turn.limits.ping_interval);
     }
 
     /// Goes on to read the body of a request, at most `limit` bytes of it, within [`Limits::message_time`]. `promise`: the
@@ -266,6 +290,11 @@ impl Session {
                 self.recycle(turn);
                 Some(End::ByUs(code, why))
             }
+            State::Streaming => {
+                events::write_close(turn.out, code, &why);
+                self.linger(turn);
+                Some(End::ByUs(code, why))
+            }
             // Nobody is waiting for an answer.
             State::Head | State::Body => {
                 self.state = State::Over;
@@ -321,6 +350,11 @@ impl Session {
                 self.due = turn.now.limit(turn.limits.ping_interval);
                 None
             }
+            State::Streaming => {
+                events::write_beat(turn.out, turn.latest, self.owner());
+                self.due = turn.now.limit(turn.limits.ping_interval);
+                None
+            }
             // A silent connection, or one that had its time to end.
             State::Head | State::Asked | State::Suspended | State::Closing | State::Lingering | State::Over => {
                 self.state = State::Over;
@@ -329,7 +363,7 @@ impl Session {
         }
     }
 
-    /// Whether it is neither paced nor packed: frames go to it as they are, and at once.
+    /// Whether it is neither paced nor packed nor a stream of events: frames go to it as they are, and at once.
     pub const fn is_plain(&self) -> bool {
         self.extra.is_none()
     }
@@ -495,6 +529,10 @@ impl Session {
             self.extra = Some(Box::new(Extra { request, ..Extra::default() }));
         }
         read
+    }
+
+    fn owner(&self) -> &str {
+        self.extra.as_ref().map_or("", |extra| &extra.owner)
     }
 
     fn pacer(&self) -> Option<&Pacer> {

@@ -28,7 +28,7 @@ pub struct Limits {
     pub head_time: Duration,
     /// How long a message or a frame may stay unfinished; past it 1008. Zero: no limit.
     pub message_time: Duration,
-    /// Time between pings to a browser. Zero: none are sent.
+    /// Time between pings to a browser, or between signs of life on a stream of events. Zero: none are sent.
     pub ping_interval: Duration,
     /// How long a peer has to answer a Close frame, and then to end the connection.
     pub close_wait: Duration,
@@ -49,13 +49,15 @@ pub struct Turn<'t> {
     pub codec: &'t mut Codec,
     /// Where what is read and said is counted.
     pub tally: &'t mut Tally,
+    /// The number of the latest event there was, for streams of events.
+    pub latest: u64,
 }
 
 /// What came in.
 #[derive(Debug)]
 pub enum Event<'a> {
     /// A request head, for [`Request::parse`](super::http::Request::parse). The session wants it answered before the next
-    /// call: accepted, answered or refused, or its body asked for.
+    /// call: accepted, streamed to, answered or refused, or its body asked for.
     Request(Cow<'a, [u8]>),
     /// The body that was asked for, with the head that it belongs to. Answer it as a request; for good where the body can't
     /// be had.

@@ -295,10 +295,17 @@ impl Client {
 
     /// A response's head, with its empty line.
     pub(crate) fn head(&mut self) -> String {
+        String::from_utf8(self.through(b"\r\n\r\n")).expect("a head is ASCII")
+    }
+
+    /// All up to and with `end`.
+    pub(crate) fn through(&mut self, end: &[u8]) -> Vec<u8> {
+        let mut looked_at = 0;
         loop {
-            if let Some(end) = self.input.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
-                return String::from_utf8(self.bytes(end + 4)).expect("a head is ASCII");
+            if let Some(at) = self.input[looked_at..].windows(end.len()).position(|bytes| bytes == end) {
+                return self.bytes(looked_at + at + end.len());
             }
+            looked_at = self.input.len().saturating_sub(end.len());
             self.fill(self.input.len() + 1);
         }
     }

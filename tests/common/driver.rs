@@ -204,6 +204,7 @@ macro_rules! turn {
             spare: &mut $driver.spare,
             codec: &mut $driver.codec,
             tally: &mut $driver.tally,
+            latest: 0,
         }
     };
 }

@@ -70,8 +70,15 @@ fn read(data: &[u8], most: usize, limits: &Limits) -> (Vec<Seen>, Rest) {
     let (mut out, mut spare) = (Vec::new(), Vec::new());
     let mut codec = Codec::default();
     let mut tally = Tally::default();
-    let mut turn =
-        Turn { now: Moment::START, limits, out: &mut out, spare: &mut spare, codec: &mut codec, tally: &mut tally };
+    let mut turn = Turn {
+        now: Moment::START,
+        limits,
+        out: &mut out,
+        spare: &mut spare,
+        codec: &mut codec,
+        tally: &mut tally,
+        latest: 0,
+    };
     let mut reader = Reader::default();
     let mut seen = Vec::new();
     let mut start = 0;

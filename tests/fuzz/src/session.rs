@@ -436,6 +436,7 @@ impl Driver {
             spare: &mut self.spare,
             codec: &mut self.codec,
             tally: &mut self.tally,
+            latest: 0,
         };
         let told = call(&mut self.session, &mut turn);
         assert!(self.spare.is_empty() && self.spare.capacity() <= SPARE);
