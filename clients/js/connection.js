@@ -4,6 +4,8 @@
  * It opens the socket, gives up one that doesn't get on, waits a random while and opens another, at once when the network
  * is back or someone looks at the page. Its five states are those of `State` in `websock.d.ts`.
  *
+ * Where no WebSocket gets through, it listens to server-sent events (`events.js`) meanwhile.
+ *
  * It refuses to know what is said over the socket. The application that owns it says when the other side has let it in
  * (`ready`), and is told through its methods:
  * - `opened()`: the socket is open; nothing was said on it yet
@@ -11,17 +13,28 @@
  * - `lost()`: whatever was on its way over the socket is gone; the change of state follows
  * - `changed(change)`: another state, as `{ state, detail, retryIn }`
  * - `woken()`: the page wakes up and the socket looks alive; a page can't ping, so ask something that is answered
+ * - `query()`: what is wanted of a stream of events, as pairs of a name and a value
  */
+
+import { EventSocket, eventsUrl } from './events.js';
 
 const DEFAULTS = Object.freeze({
   WebSocket: undefined,
+  EventSource: undefined,
+  events: undefined,
+  withCredentials: false,
   greetingTimeout: 10_000,
   ackTimeout: 30_000,
   checkTimeout: 5_000,
   retryBase: 500,
   retryCap: 30_000,
   stableAfter: 5_000,
+  fallbackAfter: 2,
+  socketRetry: 30_000,
 });
+
+/** How much more patience there is with WebSockets where one has been open before: they are hardly blocked. */
+const PROVEN = 3;
 
 /** The longest delay that timers keep; they take anything longer for none at all. */
 const LONGEST_DELAY = 2 ** 31 - 1;
@@ -35,8 +48,21 @@ export class Connection {
   #retryIn = null;
 
   #socket = null;
+  /** The socket is, or was to be, a stream of events. */
+  #viaEvents = false;
+  /** The socket was open. */
+  #opened = false;
   #attempts = 0;
-  /** One timer each; a name is one of `greeting`, `answer`, `stable`, `retry`. */
+  /** A WebSocket was open once. */
+  #proven = false;
+  /** How many attempts in a row have never been open. */
+  #shut = 0;
+  #eventsUrl;
+  /** The id of the last event, by which a stream goes on. */
+  #lastEventId = '';
+  /** A WebSocket that is tried while the events go on. */
+  #probe = null;
+  /** One timer each; a name is one of `greeting`, `answer`, `stable`, `retry`, `probe`. */
   #timers = new Map();
 
   /**
@@ -48,6 +74,7 @@ export class Connection {
   constructor(url, given, application, defaults = {}) {
     this.options = checkedOptions(given, { ...DEFAULTS, ...defaults });
     this.#url = webSocketUrl(url);
+    this.#eventsUrl = eventsUrl(this.options.events, this.#url);
     this.#application = application;
   }
 
@@ -67,6 +94,11 @@ export class Connection {
     return this.#retryIn;
   }
 
+  /** There is a stream of events in place of a WebSocket: nothing can be sent. */
+  get listening() {
+    return this.#viaEvents && this.#socket !== null;
+  }
+
   open() {
     if (this.#state === 'closed') return;
     this.#watchPage('addEventListener');
@@ -81,6 +113,7 @@ export class Connection {
   ready() {
     this.stopWaiting();
     this.#start('stable', this.options.stableAfter, () => { this.#attempts = 0; });
+    if (this.listening) this.#probeLater();
     this.#enter('ready', 'Connected.');
   }
 
@@ -115,6 +148,13 @@ export class Connection {
     this.#enter('refused', detail);
   }
 
+  /** Something else is wanted of the stream of events, which is said where it begins. */
+  reopen() {
+    this.#abandonSocket()?.close();
+    this.#application.lost();
+    this.#connect();
+  }
+
   /** Ends it for good: no reconnect, no timer left. */
   close() {
     if (this.#state === 'closed') return;
@@ -133,28 +173,129 @@ export class Connection {
     // A handler of the state may have called close().
     if (this.#state !== 'connecting') return;
 
-    const { WebSocket = globalThis.WebSocket, greetingTimeout } = this.options;
-    let socket;
+    const { WebSocket = globalThis.WebSocket } = this.options;
+    this.#viaEvents = this.#blocked();
+    this.#opened = false;
     try {
-      socket = new WebSocket(this.#url);
+      this.#attach(this.#viaEvents ? this.#eventSocket() : new WebSocket(this.#url));
     } catch (error) {
       // Such as a page on https that may not use ws://. Tried again all the same: a state is the one place for failures.
       this.#lost('waiting', `The connection could not be opened: ${error.message}.`);
-      return;
     }
+  }
+
+  #attach(socket) {
     this.#socket = socket;
     // A socket that was given up may still have something to say; it is no longer listened to.
     const whileCurrent = (act) => (event) => {
       if (socket === this.#socket) act(event);
     };
-    socket.addEventListener('open', whileCurrent(() => this.#application.opened()));
-    socket.addEventListener('message', whileCurrent((event) => this.#application.received(event.data)));
+    socket.addEventListener('open', whileCurrent(() => this.#open()));
+    socket.addEventListener('message', whileCurrent(({ data, lastEventId }) => {
+      if (this.listening) this.#lastEventId = lastEventId || this.#lastEventId;
+      this.#application.received(data);
+    }));
+    socket.addEventListener('interrupted', whileCurrent(() => this.#interrupted()));
     socket.addEventListener('close', whileCurrent((event) => this.#lost('waiting', closeDetail(event, this.#state))));
     // Says nothing that the close event behind it doesn't, but without a listener some implementations throw.
     socket.addEventListener('error', () => {});
+    this.#awaitGreeting();
+  }
+
+  #awaitGreeting() {
+    const { greetingTimeout } = this.options;
     this.#start('greeting', greetingTimeout, () =>
       this.#drop('waiting', `The server sent no greeting within ${seconds(greetingTimeout)}.`));
   }
+
+  #open() {
+    this.#opened = true;
+    if (!this.listening) {
+      this.#proven = true;
+      this.#shut = 0;
+      // The next stream is another's.
+      this.#lastEventId = '';
+    }
+    this.#application.opened();
+  }
+
+  // -- events in place of a WebSocket --------------------------------------------------------------------------------
+
+  /** Whether it looks as if no WebSocket got through, and there is something else to try. */
+  #blocked() {
+    const { EventSource = globalThis.EventSource } = this.options;
+    return this.#shut >= this.#patience() && this.#eventsUrl !== null && typeof EventSource === 'function';
+  }
+
+  #patience() {
+    return this.options.fallbackAfter * (this.#proven ? PROVEN : 1);
+  }
+
+  #eventSocket() {
+    const { EventSource = globalThis.EventSource, withCredentials } = this.options;
+    const url = new URL(this.#eventsUrl);
+    for (const [name, value] of this.#application.query()) url.searchParams.append(name, value);
+    if (this.#lastEventId) url.searchParams.append('lastEventId', this.#lastEventId);
+    return new EventSocket(EventSource, url.href, withCredentials);
+  }
+
+  /** The browser connects again by itself. What is sent to this page meanwhile is kept by the server for a while. */
+  #interrupted() {
+    // Not open yet: the browser may go on trying for ever, and a WebSocket may get through by now.
+    if (!this.#opened) {
+      this.#drop('waiting', 'The server could not be reached.');
+      return;
+    }
+    // It says so each time that it fails.
+    if (this.#state === 'waiting') return;
+    for (const name of ['probe', 'stable']) this.#stop(name);
+    this.#abandonProbe();
+    this.#awaitGreeting();
+    this.#enter('waiting', 'The connection was interrupted.');
+  }
+
+  #probeLater() {
+    this.#start('probe', this.options.socketRetry, () => {
+      const { WebSocket = globalThis.WebSocket } = this.options;
+      let probe;
+      try {
+        probe = new WebSocket(this.#url);
+      } catch {
+        this.#probeLater();
+        return;
+      }
+      this.#probe = probe;
+      probe.addEventListener('open', () => {
+        if (probe === this.#probe) this.#takeOver();
+      });
+      probe.addEventListener('close', () => {
+        if (probe !== this.#probe) return;
+        this.#probe = null;
+        this.#probeLater();
+      });
+      probe.addEventListener('error', () => {});
+    });
+  }
+
+  /** WebSockets get through again: the one that was tried takes the place of the events. */
+  #takeOver() {
+    const socket = this.#probe;
+    this.#probe = null;
+    this.#abandonSocket().close();
+    this.#application.lost();
+    this.#viaEvents = false;
+    this.#attach(socket);
+    this.#enter('connecting', 'Connecting again …');
+    if (this.#state === 'connecting') this.#open();
+  }
+
+  #abandonProbe() {
+    const probe = this.#probe;
+    this.#probe = null;
+    probe?.close();
+  }
+
+  // -- losing it -----------------------------------------------------------------------------------------------------
 
   /** Gives up a socket that is of no use any more, without waiting for it to notice. */
   #drop(state, detail) {
@@ -166,6 +307,8 @@ export class Connection {
   }
 
   #lost(state, detail) {
+    // Where events don't get through either, both are tried in turn.
+    if (!this.#opened) this.#shut = this.#viaEvents ? this.#patience() - 1 : this.#shut + 1;
     this.#abandonSocket();
     this.#application.lost();
     const { retryBase, retryCap } = this.options;
@@ -179,6 +322,7 @@ export class Connection {
   #abandonSocket() {
     const socket = this.#socket;
     this.#socket = null;
+    this.#abandonProbe();
     for (const name of [...this.#timers.keys()]) this.#stop(name);
     return socket;
   }
@@ -201,7 +345,9 @@ export class Connection {
   #onAwake = (event) => {
     if (event.type === 'visibilitychange' && globalThis.document.visibilityState === 'hidden') return;
     if (this.#timers.has('retry')) this.#connect();
-    else if (this.#state === 'ready') this.#application.woken();
+    // Nothing can be asked on a stream of events; another one goes on where this one was.
+    else if (this.listening && event.type === 'online') this.reopen();
+    else if (this.#state === 'ready' && !this.listening) this.#application.woken();
   };
 
   // -- timers --------------------------------------------------------------------------------------------------------

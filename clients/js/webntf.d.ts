@@ -47,6 +47,9 @@ export class WebNtf {
   /** Milliseconds from the last change of state to the next attempt; `null` where none is due. */
   readonly retryIn: number | null;
 
+  /** Whether it listens to server-sent events, since no WebSocket gets through. What is wanted stands in their URL then. */
+  readonly listening: boolean;
+
   /** What is wanted, whether or not the server has taken it by now. */
   readonly domain: string;
   readonly token: string;
@@ -77,6 +80,9 @@ export class WebNtf {
 
   /** A notification: whatever JSON value the backend has sent. */
   protected onData(message: unknown): void;
+
+  /** While it listens to events: the server does not have all that was sent while this page was away. */
+  protected onGap(reason: string): void;
 
   /** Another state. Unless it is overridden, a refusal is a warning on the console. */
   protected onState(change: Change): void;

@@ -21,6 +21,8 @@ export class WebNtf {
   #asked = null;
   /** What is wanted is not what was said last on this connection. */
   #due = false;
+  /** What was said in the URL of a stream of events. */
+  #said = '';
 
   /** @throws {TypeError} for a URL or an option that can't be used */
   constructor(url = '/webntf', options = {}) {
@@ -30,6 +32,7 @@ export class WebNtf {
       lost: () => this.#lost(),
       changed: (change) => guarded(() => this.onState(change)),
       woken: () => this.#check(),
+      query: () => this.#query(),
     });
     // A turn later, since the fields of the class that extends this one are not there yet, and its methods may want them.
     queueMicrotask(() => this.#connection.open());
@@ -49,6 +52,10 @@ export class WebNtf {
 
   get retryIn() {
     return this.#connection.retryIn;
+  }
+
+  get listening() {
+    return this.#connection.listening;
   }
 
   get domain() {
@@ -91,6 +98,8 @@ export class WebNtf {
 
   onData(_message) {}
 
+  onGap(_reason) {}
+
   /** A refusal that the page does not look for should not go unseen. */
   onState({ state, detail }) {
     if (state === 'refused') console.warn(`websock: ${detail}`);
@@ -117,6 +126,12 @@ export class WebNtf {
   #say() {
     // One at a time, since the answers don't say to what.
     if (!this.#due || !this.#known || !this.#open || this.#asked) return;
+    // To a stream of events it is said where it begins.
+    if (this.listening) {
+      if (this.#isSaid()) this.#due = false;
+      else this.#connection.reopen();
+      return;
+    }
     this.#ask('init', this.#connection.options.ackTimeout);
   }
 
@@ -135,8 +150,28 @@ export class WebNtf {
 
   // -- what happens on the connection ----------------------------------------------------------------------------------
 
+  /** What is wanted, for the URL of a stream of events. */
+  #query() {
+    this.#due = false;
+    this.#said = this.#known ? JSON.stringify(this.#wanted) : '';
+    if (!this.#known) return [];
+    const { domain, token, channels } = this.#wanted;
+    return [['domain', domain], ['token', token], ...channels.map((channel) => ['channel', channel])];
+  }
+
+  #isSaid() {
+    return this.listening && this.#said === JSON.stringify(this.#wanted);
+  }
+
   #opened() {
     this.#open = true;
+    if (this.listening) {
+      // It was said already, and the server answers that.
+      if (this.#known) this.#asked = 'init';
+      else this.#connection.stopWaiting();
+      guarded(() => this.onOpen());
+      return;
+    }
     // Nobody has said yet what to ask for, and that may take its time.
     if (!this.#known) this.#connection.stopWaiting();
     guarded(() => this.onOpen());
@@ -153,7 +188,11 @@ export class WebNtf {
     if (packet?.header?.type === 'message') guarded(() => this.onData(packet.body));
     else if (packet?.header?.type === 'init') this.#answered(packet);
     else if (packet?.opcode === 'close') this.#connection.turnedAway(packet.error);
-    else console.warn('websock: dropped a message that is not one of the notification service');
+    else if (packet?.opcode === 'gap') guarded(() => this.onGap(packet.reason));
+    // What else a stream of events brings is the relay's.
+    else if (!this.listening) {
+      console.warn('websock: dropped a message that is not one of the notification service');
+    }
   }
 
   #answered({ header, body }) {
@@ -162,7 +201,7 @@ export class WebNtf {
     this.#asked = null;
     this.#connection.answered();
     // Changed meanwhile: what the answer is about is wanted no more.
-    if (this.#due) {
+    if (this.#due && !this.#isSaid()) {
       this.#say();
     } else if (header.status !== 'OK') {
       this.#connection.refused(String(body?.error ?? 'The server refused it.'));

@@ -4,7 +4,7 @@ export interface Packet {
   [member: string]: unknown;
 }
 
-/** The greeting. The UUID is new after each reconnect. */
+/** The greeting. The UUID is new after each reconnect, but where a stream of events goes on: there it stays. */
 export interface Ready extends Packet {
   opcode: 'ready';
   uuid: string;
@@ -31,10 +31,16 @@ export interface Refusal extends Packet {
   error: string;
 }
 
+/** While it listens to events: the server does not have all that was sent while this page was away. */
+export interface Gap extends Packet {
+  opcode: 'gap';
+  reason: string;
+}
+
 /**
  * - `connecting`: from the attempt to the greeting
  * - `ready`: greeted; there is a UUID
- * - `waiting`: lost, or never reached; connects again in `retryIn` ms
+ * - `waiting`: lost, or never reached; connects again in `retryIn` ms, or, with `null` there, the browser does so by itself
  * - `refused`: as `waiting`, and the server itself said why, in `detail`
  * - `closed`: by `close()`, for good
  */
@@ -54,6 +60,13 @@ export interface WebSocketLike {
   readonly bufferedAmount: number;
   send(data: string): void;
   close(code?: number, reason?: string): void;
+  addEventListener(type: string, listener: (event: any) => void): void;
+}
+
+/** The part of `EventSource` that is used. */
+export interface EventSourceLike {
+  readonly readyState: number;
+  close(): void;
   addEventListener(type: string, listener: (event: any) => void): void;
 }
 
@@ -81,6 +94,25 @@ export interface CommonOptions {
   retryCap?: number;
   /** Milliseconds that a connection must have been ready for before n starts from 0 again. Default: 5000. */
   stableAfter?: number;
+  /**
+   * Where to listen to server-sent events when no WebSocket gets through; relative to the WebSocket's URL. `false`: nowhere.
+   * Default: `/sse`.
+   */
+  events?: string | URL | false;
+  /** The implementation of such a stream. Default: the global one; without one there are only WebSockets. */
+  EventSource?: {
+    new (url: string, init: { withCredentials: boolean }): EventSourceLike;
+    readonly CLOSED: number;
+  };
+  /** Whether the page's cookies go to a stream of another origin; the server must name this one in `allowedOrigins`. Default: false. */
+  withCredentials?: boolean;
+  /**
+   * How many attempts in a row must have failed without the WebSocket having been open before events are tried; three times as
+   * many once one was. Default: 2.
+   */
+  fallbackAfter?: number;
+  /** Milliseconds between two attempts to get a WebSocket while it listens to events; 0: none. Default: 30000. */
+  socketRetry?: number;
 }
 
 /** The options of a connection to the relay. */
@@ -102,6 +134,7 @@ export interface Events {
   echo: Message<'echo'>;
   next: Acknowledgement;
   close: Refusal;
+  gap: Gap;
   /** Not a packet but this client's own event. A packet of that opcode goes to `*` alone. */
   state: StateChange;
   /** Every packet, acknowledgements included. */
@@ -113,10 +146,11 @@ export interface Events {
  * - `unacknowledged`: the connection was lost; whether it arrived is not known
  * - `full`: too many were waiting already; it was not sent
  * - `closed`: by `close()`; whether it arrived is not known unless the state was `closed` before
+ * - `listening`: no WebSocket gets through, and a stream of events can only listen; it was not sent
  */
 export class WebsockError extends Error {
   constructor(code: WebsockError['code'], message: string);
-  readonly code: 'unacknowledged' | 'full' | 'closed';
+  readonly code: 'unacknowledged' | 'full' | 'closed' | 'listening';
 }
 
 /**
@@ -142,6 +176,11 @@ export class Websock {
   readonly detail: string;
   /** Milliseconds from the last change of state to the next attempt; `null` where none is due. */
   readonly retryIn: number | null;
+  /**
+   * Whether it listens to server-sent events, since no WebSocket gets through: what is sent rejects with the code `listening`.
+   * A WebSocket takes over by itself when one does.
+   */
+  readonly listening: boolean;
   /** This connection's UUID; `null` while there is none. */
   readonly uuid: string | null;
   /** The UUID of this connection, or of the next one if there is none now. Rejected only by `close()`. */

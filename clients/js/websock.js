@@ -12,6 +12,8 @@
  * - sent but not acknowledged: nobody can know whether it arrived. Its promise is rejected (`unacknowledged`), or with
  *   `resend: true` it is sent again, once, and may then arrive twice;
  * - meant for this page while it was away: gone. The server keeps nothing for a UUID that is no longer connected.
+ *
+ * Where no WebSocket gets through, it listens to server-sent events instead: all comes the same way, nothing can be sent.
  */
 
 import { Connection, guarded, parsed } from './connection.js';
@@ -24,7 +26,7 @@ const CHECK = JSON.stringify({ opcode: 'check' });
 
 /** Why a message was not acknowledged: see `code`. */
 export class WebsockError extends Error {
-  /** @param {'unacknowledged' | 'full' | 'closed'} code */
+  /** @param {'unacknowledged' | 'full' | 'closed' | 'listening'} code */
   constructor(code, message) {
     super(message);
     this.name = 'WebsockError';
@@ -54,6 +56,7 @@ export class Websock {
       lost: () => this.#lost(),
       changed: (change) => this.#emit('state', { ...change, uuid: this.#uuid }),
       woken: () => this.#check(),
+      query: () => [],
     }, DEFAULTS);
     this.#connection.open();
   }
@@ -72,6 +75,10 @@ export class Websock {
 
   get retryIn() {
     return this.#connection.retryIn;
+  }
+
+  get listening() {
+    return this.#connection.listening;
   }
 
   get uuid() {
@@ -112,6 +119,8 @@ export class Websock {
     const entry = { ...deferred(), text, sent: 0 };
     if (this.state === 'closed') {
       entry.reject(new WebsockError('closed', 'this connection was closed'));
+    } else if (this.listening) {
+      entry.reject(onlyListening());
     } else if (this.#queue.length >= this.#connection.options.queueLimit) {
       entry.reject(new WebsockError('full', `${this.#queue.length} messages are waiting already`));
     } else {
@@ -157,6 +166,8 @@ export class Websock {
   }
 
   #greeted(packet) {
+    // The server knows nothing any more of a stream that went on by itself.
+    if (this.#uuid !== null && this.#uuid !== packet.uuid) this.#ready = null;
     this.#uuid = packet.uuid;
     this.#ready ??= deferred();
     this.#ready.resolve(this.#uuid);
@@ -178,6 +189,10 @@ export class Websock {
   // -- sending -------------------------------------------------------------------------------------------------------
 
   #sendNext() {
+    if (this.listening) {
+      for (const entry of this.#queue.splice(0)) entry.reject(onlyListening());
+      return;
+    }
     if (this.#uuid === null || this.#unacknowledged || this.#queue.length === 0) return;
     const entry = this.#queue.shift();
     entry.sent += 1;
@@ -224,6 +239,10 @@ function packetText(packet) {
   } catch (error) {
     return new TypeError(`this packet can't be written as JSON: ${error.message}`);
   }
+}
+
+function onlyListening() {
+  return new WebsockError('listening', 'no WebSocket gets through to the server, so this page can only listen');
 }
 
 /** A promise with its levers. A rejection that nobody waits for is not reported: the state tells of the same loss. */

@@ -295,7 +295,7 @@ impl Gate<'_> {
             _ => self.check_origin(request)?,
         }
         let wanted = Wanted::from_query(request.query).map_err(|why| Refusal::new(400, why))?;
-        if wanted.is_something() && self.routes.service("webntf").is_none() {
+        if wanted.is_some() && self.routes.service("webntf").is_none() {
             return Err(Refusal::new(400, "no resource is webntf, so there are no channels and tokens"));
         }
         let user =

@@ -88,6 +88,7 @@ const PAGES: &[Page] = &[
     Page { path: "/websock.js", content_type: JAVASCRIPT, body: include_bytes!("../../clients/js/websock.js") },
     Page { path: "/webntf.js", content_type: JAVASCRIPT, body: include_bytes!("../../clients/js/webntf.js") },
     Page { path: "/connection.js", content_type: JAVASCRIPT, body: include_bytes!("../../clients/js/connection.js") },
+    Page { path: "/events.js", content_type: JAVASCRIPT, body: include_bytes!("../../clients/js/events.js") },
 ];
 
 /// What is at `path`.

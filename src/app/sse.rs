@@ -26,7 +26,7 @@ impl Application for Streams {
         // It can't confirm anything, so it is not told that it may.
         ctx.reply_first_as(label, &[relay::READY, ctx.me().id.encode(&mut [0; 36]), "\"}"]);
         let me = ctx.audience_of_me().labelled(label);
-        if wanted.is_something() {
+        if wanted.is_some() {
             ctx.send(me, Wanted::TAKEN);
         }
         if let Some(why) = start.gap {
@@ -34,6 +34,7 @@ impl Application for Streams {
             ctx.send(me.labelled(Label { name: Name::Gap, ..label }), &told);
         }
         let id = ctx.me().id;
+        let wanted = wanted.unwrap_or_default();
         ctx.replay(start.after, |whom| whom.includes(id, &wanted));
     }
 

@@ -49,30 +49,35 @@ impl Wanted {
     }
 
     /// Reads the query of a URL: `domain`, `token`, and `channels`, a list with commas, or `channel`, one of any name, as
-    /// often as need be. Other members mean nothing here.
+    /// often as need be. Other members mean nothing here. `None`: it has none of these.
     ///
     /// # Errors
     ///
     /// What is wrong, as a sentence.
-    pub fn from_query(query: &str) -> Result<Self, &'static str> {
-        let (mut domain, mut token, mut channels) = (None, None, Vec::new());
+    pub fn from_query(query: &str) -> Result<Option<Self>, &'static str> {
+        let (mut domain, mut token, mut channels) = (None, None, None::<Vec<Box<str>>>);
         for (name, value) in members(query) {
             let value = || decoded(value).ok_or("the query has a % that stands for no text");
             match name {
                 "domain" if domain.is_none() => domain = Some(value()?),
                 "token" if token.is_none() => token = Some(value()?),
                 "domain" | "token" => return Err("the query has more than one domain or token"),
-                "channel" => channels.push(value()?),
-                "channels" => channels.extend(value()?.split(',').filter(|name| !name.is_empty()).map(Box::from)),
+                "channel" => channels.get_or_insert_default().push(value()?),
+                "channels" => channels
+                    .get_or_insert_default()
+                    .extend(value()?.split(',').filter(|name| !name.is_empty()).map(Box::from)),
                 _ => {}
             }
         }
-        Self { domain: domain.unwrap_or_default(), token: token.unwrap_or_default(), channels }.check()
-    }
-
-    /// Whether anything is wanted: a domain alone is nothing.
-    pub fn is_something(&self) -> bool {
-        !self.token.is_empty() || !self.channels.is_empty()
+        if domain.is_none() && token.is_none() && channels.is_none() {
+            return Ok(None);
+        }
+        let wanted = Self {
+            domain: domain.unwrap_or_default(),
+            token: token.unwrap_or_default(),
+            channels: channels.unwrap_or_default(),
+        };
+        wanted.check().map(Some)
     }
 }
 
@@ -115,15 +120,16 @@ mod tests {
     #[test]
     fn a_query_says_what_is_wanted() {
         for (query, expected) in [
-            ("", wanted("", "", &[])),
             ("x&=&&token", wanted("", "", &[])),
             ("domain=d&token=a%2Bb+c&channels=b,a,,b", wanted("d", "a+b c", &["a", "b"])),
             ("channels=a%2Cb&channel=c%2Cd&channel=%C3%BC", wanted("", "", &["a", "b", "c,d", "\u{fc}"])),
             ("channels=&lastEventId=1&Domain=x", wanted("", "", &[])),
         ] {
-            assert_eq!(Wanted::from_query(query), Ok(expected), "{query}");
+            assert_eq!(Wanted::from_query(query), Ok(Some(expected)), "{query}");
         }
-        assert!(!wanted("d", "", &[]).is_something() && wanted("", "t", &[]).is_something());
+        for query in ["", "x=1&&lastEventId=2", "=domain"] {
+            assert_eq!(Wanted::from_query(query), Ok(None), "{query}");
+        }
         assert_eq!(member("a=1&b=%41&b=2", "b").as_deref(), Some("A"));
         assert_eq!(member("a=1&b=%4", "b"), None);
     }

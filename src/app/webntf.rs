@@ -247,9 +247,7 @@ impl Application for Notifications {
     }
 
     fn on_stream(&mut self, ctx: &mut Context<'_>, opening: &Opening<'_>) {
-        if let Ok(wanted) = Wanted::from_query(opening.query)
-            && wanted.is_something()
-        {
+        if let Ok(Some(wanted)) = Wanted::from_query(opening.query) {
             self.enter(ctx.me().key, wanted);
         }
     }

@@ -25,6 +25,10 @@ push.on('state', ({ detail, retryIn }) => detail.length + (retryIn ?? 0));
 push.on('feedback', ({ message, from }) => [message, from]);
 push.on('close', ({ error }) => error.length);
 push.on('next', ({ delivered = 0 }) => delivered + 1);
+push.on('gap', ({ reason }) => reason.length);
+new Websock('/web', { events: false, fallbackAfter: 1, socketRetry: 0 });
+new Websock('/web', { events: '/push/sse', EventSource: globalThis.EventSource, withCredentials: true });
+if (push.listening) console.log(new WebsockError('listening', ''));
 push.on('*', (packet) => packet.opcode.length);
 push.on('form-lock', (packet) => packet.opcode.length);
 
@@ -58,7 +62,7 @@ async function sending(): Promise<number | undefined> {
   return error ? 0 : delivered;
 }
 
-function errorCode(error: WebsockError): 'unacknowledged' | 'full' | 'closed' {
+function errorCode(error: WebsockError): 'unacknowledged' | 'full' | 'closed' | 'listening' {
   return error.code;
 }
 
