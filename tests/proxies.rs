@@ -135,8 +135,10 @@ fn behind(recipe: &Recipe, ini: &str) -> (Server, Proxy) {
 
 /// The settings of the page, and some more.
 fn settings(recipe: &Recipe, limits: &str) -> String {
-    format!("{limits}{}", recipe.block("ini"))
+    format!("{limits}{RESOURCES}{}", recipe.block("ini"))
 }
+
+const RESOURCES: &str = "[resources]\n/web = relay\n/php = relay\n/sse = sse\n";
 
 /// What a request is answered with through the proxy, from an address that is not on the allow list.
 fn asked(proxy: &Proxy, path: &str, fields: &str) -> (Client, String) {
@@ -163,6 +165,7 @@ fn browser(proxy: &Proxy, fields: &str) -> (Client, String) {
 fn holds(recipe: &Recipe) {
     let (server, proxy) = behind(recipe, &settings(recipe, ""));
     messages_go_both_ways(&server, &proxy);
+    events_come_at_once(&server, &proxy);
     the_address_is_the_clients_own(&server, &proxy);
     nobody_outside_is_a_script(&server, &proxy);
     a_reload_of_the_proxy_is_its_own_business(recipe, &server, &proxy);
@@ -197,6 +200,37 @@ fn messages_go_both_ways(server: &Server, proxy: &Proxy) {
     page.send(&masked(CLOSE, &1000_u16.to_be_bytes()));
     page.expect_bytes(&plain(CLOSE, &1000_u16.to_be_bytes()));
     page.expect_end();
+}
+
+/// A stream of events, greeted, and its UUID. The proxy may cut the body into chunks of its own.
+fn stream(proxy: &Proxy) -> (Client, String) {
+    let mut client = Client::connect_from(Some(ELSEWHERE), None, proxy.address());
+    client.send(b"GET /sse HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    let head = client.head();
+    assert!(head.starts_with("HTTP/1.1 200 ") && head.to_lowercase().contains("text/event-stream"), "{head}");
+    client.through(br#""uuid":""#);
+    let uuid = String::from_utf8(client.bytes(36)).expect("ASCII");
+    client.through(b"\n\n");
+    (client, uuid)
+}
+
+fn events_come_at_once(server: &Server, proxy: &Proxy) {
+    let (mut page, uuid) = stream(proxy);
+    server.wait_for_line(&format!("{uuid} {ELSEWHERE}:"));
+    let mut script = Client::script(server);
+    for number in 0..20 {
+        let began = Instant::now();
+        script.say(&format!(r#"{{"opcode":"feedback","uuid":"{uuid}","message":"number {number}"}}"#));
+        script.expect(&[NEXT_1]);
+        page.through(format!("\"number {number}\"").as_bytes());
+        assert!(began.elapsed() < Duration::from_millis(500), "message {number} was held back");
+    }
+    // The proxy tells of its end, in time for nothing to be said to have been delivered.
+    drop(page);
+    server.wait_for_line(&format!("{uuid} {ELSEWHERE}:"));
+    server::wait_until("the server knows that the page has gone", || {
+        server.lines_with(&uuid).iter().any(|line| line.contains("peer vanished"))
+    });
 }
 
 fn the_address_is_the_clients_own(server: &Server, proxy: &Proxy) {
@@ -296,6 +330,7 @@ fn pings_keep_a_silent_client(recipe: &Recipe) {
     }
     let (_server, proxy) = behind(recipe, &settings(recipe, "[limits]\npingInterval = 1\n"));
     let (mut page, _) = browser(&proxy, "");
+    let (mut events, _) = stream(&proxy);
     let began = Instant::now();
     while began.elapsed() < 2 * IDLE {
         page.expect_bytes(&plain(PING, b""));
@@ -303,6 +338,9 @@ fn pings_keep_a_silent_client(recipe: &Recipe) {
     }
     page.send(&masked_text(r#"{"opcode":"-"}"#));
     page.expect(&[NEXT]);
+    for _ in 0..3 {
+        events.through(b":\nid: ");
+    }
 
     let (_server, proxy) = behind(recipe, &settings(recipe, "[limits]\npingInterval = 0\n"));
     let (mut page, _) = browser(&proxy, "");

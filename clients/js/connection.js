@@ -114,7 +114,7 @@ export class Connection {
     this.stopWaiting();
     this.#start('stable', this.options.stableAfter, () => { this.#attempts = 0; });
     if (this.listening) this.#probeLater();
-    this.#enter('ready', 'Connected.');
+    this.#enter('ready', this.listening ? 'Connected, by a stream of events: this page can only listen.' : 'Connected.');
   }
 
   /** There is nothing to be let in to as yet, so no time limit either. */
