@@ -14,9 +14,9 @@
 //! | [`net`]   | sockets and time: the loop, timers, write queues         | JSON                                          |
 //!
 //! In reading order: [`clock`], [`id`] and [`metrics`] (moments, UUIDs, keys, counters); [`proto::session`] (the state
-//! machine of one connection; its contract of driving stands at its top), below it [`proto::http`], [`proto::handshake`],
-//! [`proto::reader`], [`proto::frame`], [`proto::message`], [`proto::pacing`]; [`app`] (what an application is; the table
-//! of them), [`app::registry`], [`app::outbox`], [`app::gate`] (who may come in), [`app::exposition`] (`/metrics`),
+//! machine of one connection; its contract of driving stands at its top, its words in [`proto::turn`]), below it [`proto::http`], [`proto::handshake`],
+//! [`proto::reader`], [`proto::frame`], [`proto::message`], [`proto::pacing`], [`proto::events`]; [`app`] (what an application is; the table
+//! of them), [`app::registry`], [`app::outbox`], [`app::gate`] (who may come in), [`app::history`] (what was sent lately), [`app::exposition`] (`/metrics`),
 //! `app/relay.rs`; [`net::hub`] (a turn), [`net::server`] (the poll around it), `net/transport.rs` and `net/tls.rs` (what
 //! the bytes go through); [`config`], [`cli`], [`logging`], [`login`] (PHP sessions), [`machine`], [`send`], [`health`] and
 //! [`systemd`] beside them.
@@ -78,6 +78,9 @@
 //!   take no more reads. Plaintext is taken only while no ciphertext waits, 80 KiB at a time: our queue stays above it, and
 //!   a backlog, an empty one if need be, stands for what waits below. Its provider is `ring`: it measures as `aws-lc-rs`
 //!   does, is built in half of the time, and makes the program half as large.
+//! - **Streams of events** are browsers that only listen. A message for them is encoded once, as for WebSockets; what differs is
+//!   the id, which has the stream's UUID and a proof of it. Kept for those that come again is what was sent lately, once for
+//!   all of them, and it is the first thing to go where memory is short.
 //! - **Errors**: nothing a peer sends is an `Err` at the loop; it becomes output and an [`proto::session::End`]. What
 //!   ends the process: an address that can't be listened on, a wrong configuration, the poll itself.
 //!

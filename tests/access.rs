@@ -258,6 +258,7 @@ fn the_demo_pages_and_what_they_load_are_served() {
         ("/websock.js", javascript, include_bytes!("../clients/js/websock.js")),
         ("/webntf.js", javascript, include_bytes!("../clients/js/webntf.js")),
         ("/connection.js", javascript, include_bytes!("../clients/js/connection.js")),
+        ("/events.js", javascript, include_bytes!("../clients/js/events.js")),
         ("/icon.svg", "image/svg+xml", include_bytes!("../clients/web/icon.svg")),
     ] {
         // All on one connection, HEAD and GET in turn: their heads are the same, and HEAD has no body.

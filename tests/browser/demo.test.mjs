@@ -68,7 +68,7 @@ describe('the demo page', { skip }, () => {
     for (const [path, type] of [
       ['/', 'text/html'], ['/page.css', 'text/css'], ['/demo.css', 'text/css'], ['/page.js', 'text/javascript'],
       ['/demo.js', 'text/javascript'], ['/websock.js', 'text/javascript'], ['/connection.js', 'text/javascript'],
-      ['/icon.svg', 'image/svg+xml'],
+      ['/events.js', 'text/javascript'], ['/icon.svg', 'image/svg+xml'],
     ]) {
       const response = await browser.context.request.get(`http://${server.host}${path}`);
       assert.equal(response.status(), 200, path);
