@@ -309,15 +309,15 @@ impl Line {
     }
 
     fn expect_frame(&mut self, beginning: &str) -> Result<()> {
-        let header = loop {
-            match Header::parse(&self.buffer[..self.filled], Sender::Server) {
-                Ok(Some(header)) if self.filled >= header.size + header.length as usize => break header,
-                Ok(_) => self.read()?,
-                Err(_) => return Err(self.wrong()),
+        let (start, whole) = loop {
+            match Header::parse(&self.buffer[..self.filled], Sender::Server).map_err(|_| self.wrong())? {
+                Some(header) if (self.filled - header.size) as u64 >= header.length => {
+                    break (header.size, header.size + usize::try_from(header.length)?);
+                }
+                _ => self.read()?,
             }
         };
-        let whole = header.size + header.length as usize;
-        if !self.buffer[header.size..whole].starts_with(beginning.as_bytes()) {
+        if !self.buffer[start..whole].starts_with(beginning.as_bytes()) {
             return Err(self.wrong());
         }
         self.take(whole);

@@ -100,7 +100,7 @@ fn date_and_time_are_those_of_the_time_zone() {
 /// The date and the time of day of a second since 1970, reckoned by counting days.
 fn written(second: u64) -> (String, String) {
     let (mut day, rest) = (second / 86_400, second % 86_400);
-    let is_leap = |year: u64| (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
+    let is_leap = |year: u64| (year.is_multiple_of(4) && !year.is_multiple_of(100)) || year.is_multiple_of(400);
     let mut year = 1970;
     while day >= 365 + u64::from(is_leap(year)) {
         day -= 365 + u64::from(is_leap(year));
