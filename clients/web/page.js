@@ -32,9 +32,10 @@ const STATE_NAMES = {
 let retryAt = 0;
 let countdown;
 
-export function showConnection({ state, detail, retryIn }) {
+/** `names`: other words for states than those of every page. */
+export function showConnection({ state, detail, retryIn }, names = {}) {
   element('state').dataset.state = state;
-  element('state-name').textContent = STATE_NAMES[state];
+  element('state-name').textContent = names[state] ?? STATE_NAMES[state];
   element('state-detail').textContent = state === 'waiting' || state === 'refused' ? detail : '';
 
   clearInterval(countdown);

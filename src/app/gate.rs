@@ -4,16 +4,16 @@
 //! resources, origins, addresses and limits. A page cannot see the HTTP status of a failed upgrade, so a limit that is
 //! hit is told over the upgraded connection; a mistake of the site's own, and what is forbidden, gets a status before.
 
+mod admin;
+mod keys;
+
 use std::borrow::Cow;
 use std::net::IpAddr;
 
-use subtle::ConstantTimeEq as _;
-
-use super::Routes;
-use super::api::{self, Readers};
 use super::pages::{self, Served};
 use super::registry::{ApplicationId, ClientKind, Registry, ResourceId};
 use super::wanted::{self, Wanted};
+use super::{Routes, api};
 use crate::config::{AddressRange, Config};
 use crate::login;
 use crate::proto::deflate::Agreement;
@@ -22,9 +22,6 @@ use crate::proto::http::{Refusal, Request};
 
 /// Longest ident in bytes.
 const MAX_IDENT: usize = 256;
-
-/// What is said to calls of the control API by any other method.
-const NOT_POST: Refusal = Refusal::new(405, "calls are made with POST");
 
 /// What the answer depends on, besides the request.
 #[derive(Clone, Copy, Debug)]
@@ -161,75 +158,28 @@ impl Gate<'_> {
             return self.stream(request, resource, source).map(Answer::Stream);
         }
         match (resource, page) {
+            (Some(resource), _) if self.routes.is_feed(resource) => {
+                self.watcher(request, resource, source).map(Answer::Upgrade)
+            }
             (Some(resource), _) if handshake::is_upgrade(request) && request.method == "GET" => {
                 self.upgrade(request, resource, source).map(Answer::Upgrade)
             }
             (_, Some(page)) => {
-                if !page.is_public() && !self.allows(source) && self.check_key(request).is_err() {
-                    return Err(Refusal::new(
-                        403,
-                        "this page is for addresses on the allow list (allowedIP), or a key",
-                    ));
-                }
+                self.check_page(request, page, source)?;
                 Ok(Answer::Page(page))
             }
             _ => Err(Refusal::new(426, "this is a WebSocket: open it with new WebSocket(…), say")),
         }
     }
 
-    /// A browser asks before it makes a call with a key, and can't show the key as yet.
-    fn check_preflight(&self, request: &Request<'_>) -> Result<(), Refusal> {
-        match Readers::new(&self.config.api.allowed_origins, request) {
-            Readers::This(_) => Ok(()),
-            Readers::Own => Err(NOT_POST),
-            Readers::Others => Err(Refusal::new(403, "pages of this origin may make no calls ([api] allowedOrigins)")),
+    fn check_page(&self, request: &Request<'_>, page: Served, source: Source) -> Result<(), Refusal> {
+        if page.is_admin() {
+            return self.check_admin(request, source);
         }
-    }
-
-    /// Who may call the control API: those with a key where there are keys, those on the allow list else. Any page in a
-    /// developer's browser could make calls from there, by the address of this machine or by a name of its own that leads
-    /// to it: so never for another origin, and never by a name.
-    fn check_call(&self, request: &Request<'_>, source: Source) -> Result<(), Refusal> {
-        if request.method != "POST" {
-            return Err(NOT_POST);
+        if page.is_public() || self.allows(source) || self.has_key_or_password(request) {
+            return Ok(());
         }
-        if !self.config.api.keys.is_empty() {
-            return self.check_key(request);
-        }
-        if !self.allows(source) {
-            return Err(Refusal::new(403, "calls without a key are for addresses on the allow list (allowedIP)"));
-        }
-        let host = request.first("host").unwrap_or_default();
-        let own = |origin: &str| origin.split_once("://").is_some_and(|(_, authority)| authority == host);
-        match request.only("origin") {
-            Ok(None) => {}
-            Ok(Some(origin)) if own(origin) => {}
-            _ => return Err(Refusal::new(403, "calls without a key are not for pages of other origins")),
-        }
-        if !is_address_or_localhost(host) {
-            return Err(Refusal::new(403, "calls without a key go to an address or to localhost, not to a name"));
-        }
-        Ok(())
-    }
-
-    /// RFC 6750, section 2.1. Keys are compared in a time that says nothing about them.
-    fn check_key(&self, request: &Request<'_>) -> Result<(), Refusal> {
-        let given = match request.only("authorization") {
-            Ok(Some(given)) => given,
-            Ok(None) => return Err(Refusal::new(401, "a key is needed: Authorization: Bearer KEY")),
-            Err(_) => return Err(Refusal::new(401, "more than one Authorization")),
-        };
-        let key = match given.split_once(' ') {
-            Some((scheme, key)) if scheme.eq_ignore_ascii_case("bearer") => key.trim_start_matches(' '),
-            _ => return Err(Refusal::new(401, "the Authorization is no Bearer KEY")),
-        };
-        let known = self
-            .config
-            .api
-            .keys
-            .iter()
-            .fold(0, |known, ours| known | ours.as_bytes().ct_eq(key.as_bytes()).unwrap_u8());
-        if known == 1 { Ok(()) } else { Err(Refusal::new(401, "this key is not known here")) }
+        Err(Refusal::new(403, "this page is for addresses on the allow list (allowedIP), or a key"))
     }
 
     fn upgrade<'r>(
@@ -377,15 +327,6 @@ impl Gate<'_> {
     }
 }
 
-/// Whether a Host is such that no foreign name can stand for it.
-fn is_address_or_localhost(host: &str) -> bool {
-    let name = match host.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or_default(),
-        None => host.split(':').next().unwrap_or_default(),
-    };
-    name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok()
-}
-
 fn contains(ranges: &[AddressRange], ip: IpAddr) -> bool {
     ranges.iter().any(|range| range.contains(ip))
 }
@@ -405,13 +346,13 @@ mod tests {
     use crate::config::Config;
     use crate::proto::http::fields;
 
-    const UPGRADE: &str = "Host: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+    pub(super) const UPGRADE: &str = "Host: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
                            Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n";
-    const LOCAL: &str = "127.0.0.1";
-    const FAR: &str = "192.0.2.7";
+    pub(super) const LOCAL: &str = "127.0.0.1";
+    pub(super) const FAR: &str = "192.0.2.7";
 
     /// What a request with these further fields, from `peer`, is answered with: the status and what it comes in as.
-    fn ask(ini: &str, start: &str, further: &str, peer: &str) -> (u16, String) {
+    pub(super) fn ask(ini: &str, start: &str, further: &str, peer: &str) -> (u16, String) {
         ask_while(false, ini, start, further, peer)
     }
 
@@ -541,65 +482,6 @@ mod tests {
         assert_eq!(script("X-Forwarded-For: 192.0.2.7, unknown"), 403);
         assert_eq!(script("Via: 1.1 proxy"), 403, "it doesn't say who");
         assert_eq!(script("X-Forwarded-For: 127.0.0.1, 192.0.2.8"), 403);
-    }
-
-    #[test]
-    fn calls_without_keys_are_for_the_allow_list_and_its_own_pages() {
-        let call = |ini: &str, fields: &str, peer: &str| ask(ini, "POST /api/relay/clients", fields, peer).0;
-        for host in ["localhost", "localhost:8096", "127.0.0.1:8096", "[::1]:8096", "192.0.2.1"] {
-            assert_eq!(call("", &format!("Host: {host}\r\n"), LOCAL), 200, "{host}");
-            assert_eq!(call("", &format!("Host: {host}\r\nOrigin: http://{host}\r\n"), LOCAL), 200, "{host}");
-        }
-        for fields in [
-            "Host: rebound.example\r\n",
-            "Host: localhost.example\r\n",
-            "Host: 127.0.0.1.example\r\n",
-            "Host: localhost\r\nOrigin: http://evil.example\r\n",
-            "Host: localhost\r\nOrigin: http://localhost:81\r\n",
-            "Host: localhost\r\nOrigin: null\r\n",
-            "Host: localhost\r\nOrigin: http://localhost\r\nOrigin: http://localhost\r\n",
-            "Host: localhost\r\nX-Forwarded-For: 127.0.0.1\r\n",
-            "Host: localhost\r\nVia: 1.1 proxy\r\n",
-        ] {
-            assert_eq!(call("", fields, LOCAL), 403, "{fields:?}");
-        }
-        assert_eq!(call("", "Host: localhost\r\n", FAR), 403);
-        assert_eq!(call("[access]\nallowedIP = 192.0.2.7", "Host: 192.0.2.1\r\n", FAR), 200);
-        assert_eq!(ask("", "GET /api/relay/clients", "Host: localhost\r\n", LOCAL).0, 405);
-    }
-
-    #[test]
-    fn where_there_are_keys_a_key_it_must_be() {
-        let call =
-            |field: &str| ask("[api]\nkeys = sesame, other", "POST /api/x/y", &format!("Host: a\r\n{field}"), FAR).0;
-        for good in ["Bearer sesame", "bearer other", "BEARER  sesame"] {
-            assert_eq!(call(&format!("Authorization: {good}\r\n")), 200, "{good}");
-        }
-        for bad in
-            ["", "Bearer", "Bearer ", "Bearer sesam", "Bearer sesame,", "Bearer sesamee", "Basic sesame", "sesame"]
-        {
-            assert_eq!(call(&format!("Authorization: {bad}\r\n")), 401, "{bad}");
-        }
-        assert_eq!(call(""), 401);
-        assert_eq!(call("Authorization: Bearer sesame\r\nAuthorization: Bearer sesame\r\n"), 401);
-        let local = ask("[api]\nkeys = sesame", "POST /api/x/y", "Host: localhost\r\n", LOCAL).0;
-        assert_eq!(local, 401, "the allow list is for where there are none");
-    }
-
-    #[test]
-    fn a_preflight_is_answered_for_the_origins_that_are_listed() {
-        let asked = "Host: a\r\nAccess-Control-Request-Method: POST\r\n";
-        let ini = "[api]\nkeys = sesame\nallowedOrigins = https://shop.example, https://*.shop.example";
-        let ask = |ini: &str, fields: &str| ask(ini, "OPTIONS /api/relay/feedback", fields, FAR).0;
-        for origin in ["https://shop.example", "https://www.shop.example"] {
-            let fields = format!("{asked}Origin: {origin}\r\n");
-            assert_eq!(ask(ini, &fields), 204, "{origin}");
-            assert_eq!(ask("[api]\nkeys = sesame", &fields), 405, "off unless configured");
-        }
-        for fields in ["", "Origin: null\r\n", "Origin: https://evil.example\r\n"] {
-            assert_eq!(ask(ini, &format!("{asked}{fields}")), 403, "{fields}");
-        }
-        assert_eq!(ask(ini, "Host: a\r\nOrigin: https://shop.example\r\n"), 405, "this is no preflight");
     }
 
     #[test]

@@ -21,6 +21,7 @@ pub mod why;
 
 mod packet;
 
+mod admin;
 mod chat;
 mod commands;
 mod echo;
@@ -136,6 +137,17 @@ pub struct World<'a> {
     pub now: Moment,
     /// Says how long it is since 1970 began.
     pub wall_clock: fn() -> Duration,
+    /// What all connections together are and hold.
+    pub load: Load,
+}
+
+/// What the loop has on its hands.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Load {
+    /// Connections, upgraded or not.
+    pub connections: usize,
+    /// Bytes that unfinished messages and waiting output of all connections hold.
+    pub held: usize,
 }
 
 /// What a client said when it came, besides what the registry keeps of it.
@@ -231,6 +243,11 @@ impl<'a> Exchange<'a> {
         self.world.metrics
     }
 
+    /// What all connections together are and hold.
+    pub const fn load(&self) -> Load {
+        self.world.load
+    }
+
     /// The application itself, as [`Client::application`] names it.
     pub const fn application(&self) -> ApplicationId {
         self.application
@@ -306,6 +323,24 @@ impl<'a> Exchange<'a> {
         let Some(message) = self.outbox.push else { return };
         let asker = self.sender.map_or(Asker::Call, Asker::Client);
         self.outbox.fates.watch(message, asker, wait, self.world.now);
+    }
+
+    /// Sends text, which is made of pieces, that is of the server's own making, and counts for no delivery of a message.
+    pub fn tell(&mut self, to: Audience, pieces: &[&str]) {
+        self.tell_as(Label::default(), to, pieces);
+    }
+
+    /// The same, and what it is for those who are streams of events.
+    fn tell_as(&mut self, label: Label, to: Audience, pieces: &[&str]) {
+        if !to.is_empty() {
+            let body = self.outbox.build_text(pieces);
+            self.outbox.send(to.0, Kind::Text, body, true, label);
+        }
+    }
+
+    /// The same, as another application has it: what is asked for is done for that one's clients.
+    pub fn on_behalf_of(&mut self, application: ApplicationId) -> Exchange<'_> {
+        Exchange { outbox: &mut *self.outbox, application, ..*self }
     }
 
     /// Closes a connection, after what was sent to it. One that has gone is skipped.
@@ -385,8 +420,7 @@ impl<'a> Context<'a> {
     /// The same, and what it is where the client is a stream of events.
     pub fn reply_first_as(&mut self, label: Label, pieces: &[&str]) {
         let to = self.audience_of_me();
-        let body = self.exchange.outbox.build_text(pieces);
-        self.exchange.outbox.send(to.0, Kind::Text, body, true, label);
+        self.exchange.tell_as(label, to, pieces);
     }
 
     /// Sends the client, a stream of events, what was kept behind `number`, as far as it is `meant`.
@@ -413,12 +447,14 @@ impl<'a> Context<'a> {
 pub struct Routes {
     paths: Vec<(String, ApplicationId)>,
     applications: Vec<(&'static str, Box<dyn Application>)>,
+    /// The live page's, which is always there.
+    feed: ApplicationId,
 }
 
 impl Routes {
-    /// The routes of `[resources]`. One application serves all paths that name it, so that its clients meet.
+    /// The routes of `[resources]`, and the live page's feed. One application serves all paths that name it, so that its clients meet.
     pub fn new(config: &Config) -> Self {
-        let mut routes = Self { paths: Vec::new(), applications: Vec::new() };
+        let mut routes = Self { paths: Vec::new(), applications: Vec::new(), feed: ApplicationId(u8::MAX) };
         for row in &config.resources {
             let id = routes.service(&row.handler).or_else(|| {
                 // The configuration has been checked against the same table.
@@ -428,7 +464,17 @@ impl Routes {
             });
             routes.paths.push((row.path.clone(), id.unwrap_or(ApplicationId(u8::MAX))));
         }
+        // Behind those of the file, which come first.
+        routes.feed = ApplicationId(u8::try_from(routes.applications.len()).unwrap_or(u8::MAX));
+        let feed = admin::Feed::new(config, routes.service("relay"));
+        routes.applications.push((admin::NAME, Box::new(feed)));
+        routes.paths.push((admin::PATH.to_owned(), routes.feed));
         routes
+    }
+
+    /// Whether a resource is the live page's feed.
+    pub fn is_feed(&self, (_, application): (ResourceId, ApplicationId)) -> bool {
+        application == self.feed
     }
 
     /// Tells all applications of a configuration read again.

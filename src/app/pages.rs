@@ -36,6 +36,11 @@ impl Served {
     pub const fn is_public(self) -> bool {
         matches!(self, Self::Health)
     }
+
+    /// Whether it is the live page's own.
+    pub fn is_admin(self) -> bool {
+        matches!(self, Self::Page(page) if page.path.starts_with("/admin"))
+    }
 }
 
 const HEALTH: &str = "/healthz";
@@ -80,7 +85,16 @@ const PAGES: &[Page] = &[
     Page { path: "/commands.html", content_type: HTML, body: include_bytes!("../../clients/web/commands.html") },
     Page { path: "/commands.css", content_type: CSS, body: include_bytes!("../../clients/web/commands.css") },
     Page { path: "/commands.js", content_type: JAVASCRIPT, body: include_bytes!("../../clients/web/commands.js") },
-    // What all are made of.
+    // The live page; its feed is an application.
+    Page { path: "/admin", content_type: HTML, body: include_bytes!("../../clients/web/admin.html") },
+    Page { path: "/admin.css", content_type: CSS, body: include_bytes!("../../clients/web/admin.css") },
+    Page { path: "/admin.js", content_type: JAVASCRIPT, body: include_bytes!("../../clients/web/admin.js") },
+    Page {
+        path: "/admin-plots.js",
+        content_type: JAVASCRIPT,
+        body: include_bytes!("../../clients/web/admin-plots.js"),
+    },
+    // What all of them are made of.
     Page { path: "/page.css", content_type: CSS, body: include_bytes!("../../clients/web/page.css") },
     Page { path: "/page.js", content_type: JAVASCRIPT, body: include_bytes!("../../clients/web/page.js") },
     Page { path: "/icon.svg", content_type: "image/svg+xml", body: include_bytes!("../../clients/web/icon.svg") },

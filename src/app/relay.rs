@@ -56,9 +56,9 @@ struct Said {
     wait: Option<f64>,
 }
 
-/// A client, in the list of them.
+/// A client, in lists of them.
 #[derive(Serialize)]
-struct Row<'a> {
+pub(super) struct Row<'a> {
     uuid: String,
     ident: &'a str,
     resource: &'a str,
@@ -68,6 +68,21 @@ struct Row<'a> {
     connected: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     user: Option<&'a str>,
+}
+
+impl<'a> Row<'a> {
+    /// `paths`: of `[resources]`, by [`ResourceId`](super::registry::ResourceId).
+    pub(super) fn new(client: &'a Client, paths: &'a [String]) -> Self {
+        Self {
+            uuid: client.id.to_string(),
+            ident: client.ident().unwrap_or_default(),
+            resource: paths.get(usize::from(client.resource.0)).map_or("", String::as_str),
+            kind: client.kind().name(),
+            address: client.address.to_string(),
+            connected: client.connected(),
+            user: client.user(),
+        }
+    }
 }
 
 impl Relay {
@@ -136,15 +151,7 @@ impl Relay {
             .clients()
             .iter()
             .filter(|client| listens(client, here))
-            .map(|client| Row {
-                uuid: client.id.to_string(),
-                ident: client.ident().unwrap_or_default(),
-                resource: self.paths.get(usize::from(client.resource.0)).map_or("", String::as_str),
-                kind: client.kind().name(),
-                address: client.address.to_string(),
-                connected: client.connected(),
-                user: client.user(),
-            })
+            .map(|client| Row::new(client, &self.paths))
             .collect();
         serde_json::to_string(&rows).unwrap_or_default()
     }
@@ -260,7 +267,7 @@ fn push(ctx: &mut Context<'_>, packet: &Packet<'_>, text: &[u8], forward: impl F
 }
 
 /// Hands on what a backend says over the control API: to its clients it comes as a message over a WebSocket would.
-fn call(exchange: &mut Exchange<'_>, action: &str, data: &str) -> Result<String, Failure> {
+pub(super) fn call(exchange: &mut Exchange<'_>, action: &str, data: &str) -> Result<String, Failure> {
     let Said { message: IgnoredAny, wait } = api::read(data)?;
     let packet: Packet<'_> = api::read(data)?;
     if action == "feedback" && packet.uuid().is_empty() && packet.ident().is_empty() {

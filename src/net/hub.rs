@@ -98,6 +98,7 @@ macro_rules! world {
             outlook: &crate::net::watches::Sight { connections: &$hub.connections, outgoing: &$hub.outgoing },
             now: $now,
             wall_clock: $hub.wall_clock,
+            load: crate::app::Load { connections: $hub.connections.len(), held: $hub.held },
         }
     };
 }

@@ -21,12 +21,19 @@ pub struct Refusal {
     pub status: u16,
     /// One sentence for the person who made the request.
     pub why: &'static str,
+    /// A browser is to ask its user for a password, and to come again with it (RFC 7617).
+    pub asks_for_password: bool,
 }
 
 impl Refusal {
     /// A refusal with `status` and the sentence `why`.
     pub const fn new(status: u16, why: &'static str) -> Self {
-        Self { status, why }
+        Self { status, why, asks_for_password: false }
+    }
+
+    /// A refusal for want of a password.
+    pub const fn asking_for_password(why: &'static str) -> Self {
+        Self { status: 401, why, asks_for_password: true }
     }
 }
 
@@ -373,6 +380,7 @@ impl Response<'_> {
 pub fn write_refusal(out: &mut Vec<u8>, refusal: Refusal) {
     let fields: &[&str] = match refusal.status {
         405 => &["Allow: GET, HEAD"],
+        401 if refusal.asks_for_password => &["WWW-Authenticate: Basic realm=\"websock\""],
         // RFC 9110, section 15.5.2 wants a challenge. There is no registered scheme for cookies; a browser that doesn't
         // know one shows the answer as it is.
         401 => &["WWW-Authenticate: Cookie realm=\"session\""],
