@@ -285,7 +285,7 @@ function clientRow(client) {
   since.title = new Date(client.connected * 1000).toLocaleString();
   const first = made('td', '', 'uuid');
   first.append(button);
-  row.append(first, made('td', names || '–'), path, made('td', client.address, 'late'), since);
+  row.append(first, path, since, made('td', client.address, 'late'), made('td', names, 'names'));
   for (const cell of row.children) cell.setAttribute('role', 'cell');
   row.setAttribute('role', 'row');
   row.addEventListener('click', () => pick(client));

@@ -19,13 +19,16 @@ export function temporaryDirectory() {
   return mkdtemp(join(tmpdir(), 'websock-browser-'));
 }
 
-/** Starts the server on that port of the loopback, 0 for any, with further lines of its INI file. */
-export async function startServer(binary, directory, { port = 0, settings = '' } = {}) {
+/**
+ * Starts the server on that port of the loopback, 0 for any, with further lines of its INI file. `address`: 0.0.0.0 for one
+ * that has no address of its own, which would be on the allow list.
+ */
+export async function startServer(binary, directory, { port = 0, settings = '', address = '127.0.0.1' } = {}) {
   const ini = join(directory, 'websock.ini');
-  await writeFile(ini, `address = ws://127.0.0.1:${port}\nconsole = true\n${settings}\n`);
+  await writeFile(ini, `address = ws://${address}:${port}\nconsole = true\n${settings}\n`);
   const server = start(binary, ['-i', ini], { env: { ...process.env, RUST_LOG: 'info' } });
-  const [, host] = await server.prints(/listening on ws:\/\/(127\.0\.0\.1:\d+)/);
-  return { host, port: Number(host.split(':')[1]), stop: server.stop };
+  const [, bound] = await server.prints(/listening on ws:\/\/[\d.]+:(\d+)/);
+  return { host: `127.0.0.1:${bound}`, port: Number(bound), stop: server.stop };
 }
 
 /** PHP's own web server does not say which port it got, so it is given one that was free a moment ago. */
@@ -36,17 +39,18 @@ export async function startPhp(directory, environment) {
   return { origin: `http://127.0.0.1:${port}`, stop: php.stop };
 }
 
-/** A browser with a profile of its own, which goes with it. */
-export async function startBrowser(executablePath) {
+/** A browser with a profile of its own, which goes with it; with further `options` of its context, and `args`. */
+export async function startBrowser(executablePath, { options = {}, args = [] } = {}) {
   const profile = await temporaryDirectory();
   const context = await chromium.launchPersistentContext(profile, {
     executablePath,
     headless: true,
     timeout: 30_000,
     viewport: { width: 1280, height: 900 },
+    ...options,
     args: [
       '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
-      '--disable-background-networking', '--disable-component-update', '--disable-sync',
+      '--disable-background-networking', '--disable-component-update', '--disable-sync', ...args,
     ],
   });
   return {
