@@ -120,6 +120,29 @@ describe('the live page', { skip }, () => {
     await shows(tab, 'answer', 'Nobody got it');
   });
 
+  test('what happened to it is told, and what became of a message', async () => {
+    await row(uuid).click();
+    await shows(tab, 'events', 'Was handed a message');
+    await shows(tab, 'events', 'Connected: /web, browser, from 127.0.0.1');
+    await shows(tab, 'why-hint', 'Connected. What has happened is remembered since');
+    await tab.locator('#events li', { hasText: 'feedback' }).locator('button').first().click();
+    await shows(tab, 'why-hint', 'A message.');
+    await tab.locator('#events button', { hasText: uuid }).click();
+    await shows(tab, 'why-hint', 'Connected.');
+    await tab.fill('#why', 'no such thing');
+    await tab.press('#why', 'Enter');
+    await shows(tab, 'why-hint', "The id is no message's.");
+    assert.equal(await tab.locator('#events li').count(), 0);
+  });
+
+  test('refusals and closes are told with their reasons', async () => {
+    await fetch(`http://${server.host}/nowhere`);
+    await tab.locator('#ends li', { hasText: 'Refused: status 404, /nowhere' }).waitFor();
+    await demo.evaluate(() => window.crowd.shift().close(4001, 'enough'));
+    await tab.locator('#ends li', { hasText: 'enough' }).waitFor();
+    await crowd('/web', 1);
+  });
+
   test('rates and totals move', async () => {
     const totals = () => text(tab, 'totals');
     await demo.evaluate(async () => {
@@ -131,11 +154,15 @@ describe('the live page', { skip }, () => {
     assert.match(await plot('Messages in, a second').locator('svg').getAttribute('aria-label'), /at most \d/);
     assert.match(await plot('Messages in, a second').locator('.line').getAttribute('d'), /^M[\d. L]+/);
     await fetch(`http://${server.host}/none`);
-    await tab.locator('#totals', { hasText: 'Refused with 4041' }).waitFor();
+    await tab.locator('#totals', { hasText: 'Refused with 4042' }).waitFor();
     assert.match(await totals(), /Connections accepted/);
   });
 
   test('how it looks', async (t) => {
+    await tab.fill('#search', '');
+    await tab.click('#clients-title');
+    await row(uuid).click();
+    await shows(tab, 'events', 'Connected');
     await looks(tab, shots, 'admin-');
     t.diagnostic(`screenshots are in ${shots}`);
   });
