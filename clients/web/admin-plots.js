@@ -30,8 +30,8 @@ export class Plot {
   #points = [];
   #figure = document.createElement('figure');
   #value = document.createElement('output');
-  #detail = document.createElement('span');
-  #top = document.createElement('span');
+  #detail = document.createElement('p');
+  #top = document.createElement('p');
   #area = shape('path', { class: 'area' });
   #line = shape('path', { class: 'line' });
   #mark = shape('line', { class: 'mark', y1: 0, y2: HEIGHT, visibility: 'hidden' });
@@ -51,11 +51,10 @@ export class Plot {
     this.#svg.append(this.#area, this.#line, this.#mark);
     const caption = document.createElement('figcaption');
     caption.textContent = name;
-    const more = document.createElement('div');
-    more.className = 'more hint';
-    more.append(this.#detail, this.#top);
+    this.#detail.className = 'more hint';
+    this.#top.className = 'most hint';
     this.#figure.className = 'plot';
-    this.#figure.append(caption, this.#value, more, this.#svg);
+    this.#figure.append(caption, this.#value, this.#detail, this.#top, this.#svg);
     this.#value.textContent = '–';
     this.#value.setAttribute('aria-live', 'off');
     parent.append(this.#figure);

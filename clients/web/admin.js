@@ -104,8 +104,8 @@ element('again').addEventListener('click', () => location.reload());
 
 const plots = element('plots');
 const clientsPlot = new Plot(plots, 'Clients', SPAN, brief);
-const receivedPlot = new Plot(plots, 'Messages in, a second', SPAN, brief);
-const sentPlot = new Plot(plots, 'Messages out, a second', SPAN, brief);
+const receivedPlot = new Plot(plots, 'Messages in/s', SPAN, brief);
+const sentPlot = new Plot(plots, 'Messages out/s', SPAN, brief);
 const heldPlot = new Plot(plots, 'Waiting output', SPAN, bytes);
 const turnPlot = new Plot(plots, 'Slowest turns (1 %)', SPAN, shortTime);
 let turnBars;
@@ -346,21 +346,25 @@ const EVENTS = {
   refused: ['Refused', true],
 };
 
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/;
+/** A page that is left, a server that is stopped, and a script that is done. */
+const ORDINARY = /, (1000|1001|no code)\b/;
+
 function eventItem(row) {
   const { event, uuid, id, what, bytes: size, from, fate, clients, address, type, path, ident, origin, status, why } = row;
   const [name, bad] = EVENTS[event] ?? [event];
   const words = [
     status && `status ${status}`, path, type, ident && `ident ${ident}`, address && `from ${address}`, origin && `page of ${origin}`,
-    what, size !== undefined && bytes(size), fate, clients !== undefined && count(clients, 'client'), why,
-    from && `by ${from}`,
+    what, size !== undefined && bytes(size), fate, clients !== undefined && count(clients, 'client'), why?.replace(/^closed /, ''),
+    from && !UUID.test(from) && `by the ${from}`,
   ].filter(Boolean).map((word) => shortened(String(word)));
   const item = document.createElement('li');
-  item.dataset.kind = bad || fate === 'lost' || (event === 'closed' && !/\b100[01]\b/.test(why ?? '')) ? 'bad' : '';
+  item.dataset.kind = bad || fate === 'lost' || (event === 'closed' && !ORDINARY.test(why)) ? 'bad' : '';
   const body = document.createElement('div');
   body.append(made('strong', name));
   if (words.length > 0) body.append(': ', words.join(', '));
-  for (const target of [uuid, id]) {
-    if (target && target !== element('why').value) body.append(' ', lookUpButton(target));
+  for (const [before, target] of [[' ', uuid], [' ', id], [' by ', UUID.test(from) && from]]) {
+    if (target && target !== element('why').value) body.append(before, lookUpButton(target));
   }
   item.append(timeAt(row.at), body);
   return item;

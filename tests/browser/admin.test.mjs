@@ -150,9 +150,9 @@ describe('the live page', { skip }, () => {
       for (let index = 0; index < 500; index += 1) socket.send('x'.repeat(100));
     });
     await tab.locator('#totals', { hasText: /Messages in5\d\d/ }).waitFor();
-    await plot('Messages in, a second').getByText('max').waitFor();
-    assert.match(await plot('Messages in, a second').locator('svg').getAttribute('aria-label'), /at most \d/);
-    assert.match(await plot('Messages in, a second').locator('.line').getAttribute('d'), /^M[\d. L]+/);
+    await plot('Messages in/s').getByText('max').waitFor();
+    assert.match(await plot('Messages in/s').locator('svg').getAttribute('aria-label'), /at most \d/);
+    assert.match(await plot('Messages in/s').locator('.line').getAttribute('d'), /^M[\d. L]+/);
     await fetch(`http://${server.host}/none`);
     await tab.locator('#totals', { hasText: 'Refused with 4042' }).waitFor();
     assert.match(await totals(), /Connections accepted/);
