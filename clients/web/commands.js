@@ -22,7 +22,8 @@ let connection;
 
 function connect() {
   leaving = false;
-  connection = new Connection(resource, {}, {
+  // Who can't ask has no use for a stream of events.
+  connection = new Connection(resource, { events: false }, {
     opened() {
       found = true;
       connection.ready();
