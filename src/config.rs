@@ -71,6 +71,8 @@ pub struct Config {
     pub sse: Sse,
     /// The ZeroMQ queue.
     pub zmq: Zmq,
+    /// WAMP, and the form locks.
+    pub wamp: Wamp,
 }
 
 /// `logFormat`.
@@ -222,6 +224,15 @@ pub struct Zmq {
     pub bind: String,
 }
 
+/// `[wamp]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Wamp {
+    /// The realm of those who know of none: clients of WAMP v1, backends, the queue. A URI.
+    pub realm: String,
+    /// How long a form stays locked for a holder whose connection has ended, whole seconds; zero: not at all.
+    pub lock_grace: Duration,
+}
+
 impl Config {
     /// Reads a configuration from the text of an INI file.
     ///
@@ -284,6 +295,7 @@ impl Default for Config {
             recorder: Recorder::default(),
             sse: Sse::default(),
             zmq: Zmq::default(),
+            wamp: Wamp::default(),
         }
     }
 }
@@ -345,6 +357,12 @@ impl Default for SessionLogin {
 impl Default for Recorder {
     fn default() -> Self {
         Self { size: 2 << 20 }
+    }
+}
+
+impl Default for Wamp {
+    fn default() -> Self {
+        Self { realm: "realm1".to_owned(), lock_grace: Duration::ZERO }
     }
 }
 

@@ -145,6 +145,11 @@ impl ClientIds {
         secret
     }
 
+    /// What fills the stock.
+    pub const fn source(&self) -> fn(&mut [u8]) {
+        self.fill
+    }
+
     /// The next UUID.
     pub fn draw(&mut self) -> ClientId {
         if self.used == Self::STOCK {

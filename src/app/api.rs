@@ -147,7 +147,8 @@ pub fn call(
     body: &[u8],
 ) -> Result<Done, Failure> {
     let (service, action) = path.strip_prefix(PREFIX).and_then(|rest| rest.split_once('/')).unwrap_or((path, ""));
-    let Some(id) = routes.service(service) else {
+    let (own, further) = (routes.service(service), routes.further_service(service));
+    let Some(id) = own.or(further) else {
         return Err(Failure::new(404, format!("there is no service {:?} here", quoted(service))));
     };
     let data = std::str::from_utf8(body).map_err(|_| Failure::new(400, "the body is not UTF-8"))?;
@@ -161,7 +162,8 @@ pub fn call(
         if !alone {
             exchange = exchange.without_waiting();
         }
-        let result = application.on_call(&mut exchange, action, data)?;
+        let action = if own.is_some() { Cow::Borrowed(action) } else { [service, "/", action].concat().into() };
+        let result = application.on_call(&mut exchange, &action, data)?;
         let message = exchange.end_push();
         Ok(Done { result, message, targets: None })
     };

@@ -27,6 +27,7 @@ mod commands;
 mod echo;
 mod relay;
 mod sse;
+mod wamp;
 mod webntf;
 
 use std::borrow::Cow;
@@ -59,6 +60,7 @@ pub const HANDLERS: &[(&str, Constructor)] = &[
     ("chat", |_| Box::<chat::Chat>::default()),
     ("commands", |_| Box::<commands::Commands>::default()),
     ("sse", |_| Box::new(sse::Streams)),
+    ("wamp", |config| Box::new(wamp::Wamp::new(config))),
 ];
 
 /// The names in [`HANDLERS`].
@@ -89,6 +91,11 @@ pub trait Application: fmt::Debug {
 
     /// A client has sent a message.
     fn on_message(&mut self, ctx: &mut Context<'_>, message: &Message<'_>);
+
+    /// Further names that the control API knows it by. What is asked of it under one of them comes as `NAME/ACTION`.
+    fn services(&self) -> &'static [&'static str] {
+        &[]
+    }
 
     /// The control API asks for `action` with `data`, a JSON object; the result is JSON as well.
     ///
@@ -139,6 +146,8 @@ pub struct World<'a> {
     pub wall_clock: fn() -> Duration,
     /// What all connections together are and hold.
     pub load: Load,
+    /// Overwrites what it is given with random bytes that nobody can guess: a system call.
+    pub random: fn(&mut [u8]),
 }
 
 /// What the loop has on its hands.
@@ -236,6 +245,11 @@ impl<'a> Exchange<'a> {
     /// How long it is since 1970 began.
     pub fn wall_clock(&self) -> Duration {
         (self.world.wall_clock)()
+    }
+
+    /// What draws random bytes that nobody can guess, with a system call.
+    pub const fn random(&self) -> fn(&mut [u8]) {
+        self.world.random
     }
 
     /// What was counted so far.
@@ -548,7 +562,16 @@ impl Routes {
 
     /// The application that `[resources]` calls `name`, where some path has it.
     pub fn service(&self, name: &str) -> Option<ApplicationId> {
-        let index = self.applications.iter().position(|(known, _)| *known == name)?;
+        self.position(|known, _| known == name)
+    }
+
+    /// The application that has `name` among its [`Application::services`].
+    pub fn further_service(&self, name: &str) -> Option<ApplicationId> {
+        self.position(|_, application| application.services().contains(&name))
+    }
+
+    fn position(&self, is_it: impl Fn(&str, &dyn Application) -> bool) -> Option<ApplicationId> {
+        let index = self.applications.iter().position(|(name, application)| is_it(name, application.as_ref()))?;
         u8::try_from(index).ok().map(ApplicationId)
     }
 

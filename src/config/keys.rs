@@ -302,6 +302,14 @@ pub(super) const KEYS: &[Key] = &[
         config.zmq.bind = endpoint(value)?;
         Ok(())
     }),
+    key("wamp", "realm", |config, value| {
+        config.wamp.realm = realm(value)?;
+        Ok(())
+    }),
+    key("wamp", "lockGrace", |config, value| {
+        config.wamp.lock_grace = value.seconds("a whole number of seconds, 0 for not at all", 0..=HOUR)?;
+        Ok(())
+    }),
 ];
 
 /// A list of what is allowed, or `none`, which reads better than nothing.
@@ -353,6 +361,16 @@ fn cookie_name(value: &Value<'_>) -> Result<String, Mismatch> {
     }
 }
 
+/// A URI by the loose rule of WAMP v2: components without blanks, separated by dots.
+fn realm(value: &Value<'_>) -> Result<String, Mismatch> {
+    let name = value.text();
+    if name.split('.').all(|part| !part.is_empty()) && !name.contains(char::is_whitespace) {
+        Ok(name.to_owned())
+    } else {
+        Err(Mismatch::value(name, "the name of a realm, like realm1 or com.example.shop"))
+    }
+}
+
 fn endpoint(value: &Value<'_>) -> Result<String, Mismatch> {
     let text = value.text();
     let rest = ["tcp://", "ipc://"].iter().find_map(|scheme| text.strip_prefix(scheme));
@@ -389,7 +407,7 @@ mod tests {
         assert_eq!(home("colour"), None);
         assert_eq!(
             section_names(),
-            ["resources", "limits", "access", "script", "api", "jsauth", "deflate", "recorder", "sse", "zmq"]
+            ["resources", "limits", "access", "script", "api", "jsauth", "deflate", "recorder", "sse", "zmq", "wamp"]
         );
     }
 
@@ -422,6 +440,10 @@ mod tests {
         }
         for text in ["", "0", "66", "0668", "1660", "00660", "+660", "rw-"] {
             socket_mode(&Value::new(text)).unwrap_err();
+        }
+        assert_eq!(realm(&Value::new("com.example")).unwrap(), "com.example");
+        for text in ["", "a..b", "a b", ".a"] {
+            realm(&Value::new(text)).unwrap_err();
         }
         for text in ["", "tcp://*:5555", "ipc:///run/q"] {
             assert_eq!(endpoint(&Value::new(text)).unwrap(), text);

@@ -120,6 +120,9 @@ fn every_key_reaches_its_field() {
         user: "name".to_owned(),
     };
     assert_eq!(login, expected);
+    let wamp = good("[wamp]\nrealm = com.example\nlockGrace = 30\n").wamp;
+    assert_eq!(wamp, Wamp { realm: "com.example".to_owned(), lock_grace: Duration::from_secs(30) });
+
     let deflate = good("[deflate]\nenabled=yes\nthreshold=0\ncontextTakeover=on\n").deflate;
     assert_eq!(deflate, Deflate { enabled: true, threshold: 0, context_takeover: true });
     let sse = good("[sse]\nhistoryCount=0\nhistoryAge=1\nhistoryBytes=2\n").sse;
@@ -199,7 +202,7 @@ fn bad_files_and_their_errors() {
         (
             "[colours]",
             "1: [colours]: found an unknown section, expected one of resources, limits, access, script, api, jsauth, \
-             deflate, recorder, sse, zmq",
+             deflate, recorder, sse, zmq, wamp",
         ),
         (
             "[limits]\nmaxclients = 5",

@@ -99,6 +99,7 @@ macro_rules! world {
             now: $now,
             wall_clock: $hub.wall_clock,
             load: crate::app::Load { connections: $hub.connections.len(), held: $hub.held },
+            random: $hub.ids.source(),
         }
     };
 }
