@@ -151,8 +151,17 @@ pub(super) fn number(bytes: &[u8]) -> Option<u64> {
     match Reader::new(bytes).token()? {
         Token::Uint(number) => Some(number),
         Token::Int(number) => u64::try_from(number).ok(),
+        Token::Float(number) => whole(number),
         _ => None,
     }
+}
+
+/// A number that some clients in JavaScript write as they have it: as a float, whole though it is.
+fn whole(number: f64) -> Option<u64> {
+    // Up to 2^53 every whole number has a float of its own.
+    let is_whole = number.fract() == 0.0 && (0.0..=9_007_199_254_740_992.0).contains(&number);
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked")]
+    is_whole.then_some(number as u64)
 }
 
 /// Appends a value that [`split`] has passed as JSON: bytes as WAMP wants them (NUL and Base64), what is no number as
@@ -360,6 +369,9 @@ mod tests {
     #[test]
     fn numbers_are_ids_where_they_are_whole() {
         assert_eq!(number(&[0xd3, 0, 0, 0, 0, 0, 0, 0, 5]), Some(5), "signed, as some write them");
+        assert_eq!(number(&[0xcb, 0x41, 0xf0, 0, 0, 0, 0, 0, 0]), Some(1 << 32), "as some write what is large");
+        assert_eq!(number(&[0xcb, 0x3f, 0xf8, 0, 0, 0, 0, 0, 0]), None, "1.5");
+        assert_eq!(number(&[0xcb, 0x7f, 0xf0, 0, 0, 0, 0, 0, 0]), None, "infinite");
         assert_eq!(number(&[0xff]), None);
         assert_eq!(number(&[0xa1, b'5']), None);
     }
