@@ -94,6 +94,11 @@ const PAGES: &[Page] = &[
         content_type: JAVASCRIPT,
         body: include_bytes!("../../clients/web/admin-plots.js"),
     },
+    // That of form locks.
+    Page { path: "/forms.html", content_type: HTML, body: include_bytes!("../../clients/web/forms.html") },
+    Page { path: "/forms.css", content_type: CSS, body: include_bytes!("../../clients/web/forms.css") },
+    Page { path: "/forms.js", content_type: JAVASCRIPT, body: include_bytes!("../../clients/web/forms.js") },
+    Page { path: "/wamp.js", content_type: JAVASCRIPT, body: include_bytes!("../../clients/web/wamp.js") },
     // What all of them are made of.
     Page { path: "/page.css", content_type: CSS, body: include_bytes!("../../clients/web/page.css") },
     Page { path: "/page.js", content_type: JAVASCRIPT, body: include_bytes!("../../clients/web/page.js") },
