@@ -8,7 +8,7 @@ mod server;
 
 use server::{Client, Server};
 
-const INI: &str = "[resources]\n/ = relay\n/webntf = webntf\n[limits]\nmaxMessage = 2000\n";
+const INI: &str = "[resources]\n/ = relay\n/webntf = webntf\n/wamp = wamp\n[limits]\nmaxMessage = 2000\n";
 const INIT: &str =
     r#"{"header":{"type":"init"},"body":{"domain":"shop.example","token":"5f0c2d","channels":["news"]}}"#;
 
@@ -100,6 +100,8 @@ fn the_server_does_what_its_description_says() {
     let mut undocumented = json!({
         "relay": ["feedback", "broadcast", "clients", "why", "batch"],
         "webntf": ["send.to.channel", "send.to.token", "list.active.channels"],
+        "wamp": ["publish"],
+        "form-lock": ["check", "info"],
     });
     for (path, item) in document["paths"].as_object().expect("paths") {
         let (service, action) = path.strip_prefix("/api/").and_then(|rest| rest.split_once('/')).expect("an action");

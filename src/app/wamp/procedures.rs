@@ -218,6 +218,7 @@ impl Wamp {
         }
         let realm = self.realm_of(realm.as_deref());
         let filter = Filter { publisher: None, lists };
+        exchange.begin_push("publish", data.len());
         let sent = self.publish(exchange, (&realm, &topic), Payload { args, kwargs }, &filter, None);
         Ok(sent.1.to_string())
     }
