@@ -220,7 +220,8 @@ pub struct Sse {
 /// `[zmq]`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Zmq {
-    /// The endpoint of the PULL socket, `tcp://HOST:PORT` or `ipc://PATH`; empty: no queue.
+    /// The endpoint of the PULL socket, `tcp://ADDRESS:PORT` or `ipc:///PATH`; empty: no queue. Always empty where the
+    /// program was built without the feature `zmq`.
     pub bind: String,
 }
 

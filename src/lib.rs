@@ -45,7 +45,7 @@
 //!
 //! 1. Poll: not at all where input is left over; until the nearest deadline else. `now` is read once.
 //! 2. Input left over, then the poll's events: signals, and connections, each read followed by its dispatch and its
-//!    delivery, so that messages keep their order. Then what wants to be accepted.
+//!    delivery, so that messages keep their order. Then what wants to be accepted, and a bite of the queue.
 //! 3. Deadlines that have come.
 //! 4. Settle, until nothing is marked: applications are told who has left, output is written, interests and timers are
 //!    brought up to date, connections that are over are dropped, and if all together hold too much memory the largest

@@ -217,6 +217,9 @@ fn check(args: &ServeArgs) -> ExitCode {
     for row in &config.resources {
         println!("serves {} with {}", row.path, row.handler);
     }
+    if !config.zmq.bind.is_empty() {
+        println!("takes messages from the queue at {}", config.zmq.bind);
+    }
     let login = &config.session_login;
     if let Some(path) = login.save_path.as_ref().filter(|_| login.require) {
         println!("lets in browsers whose session in {} has a true {}", path.folder.display(), login.key);

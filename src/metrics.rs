@@ -39,6 +39,8 @@ pub struct Metrics {
     pub turned_away_address: u64,
     /// Requests answered with an error.
     pub refusals: Refusals,
+    /// Messages from the queue.
+    pub queue: Queue,
     /// How long turns of the loop took, their sleep not counted, the writing of log lines included.
     pub turns: Histogram,
     /// Log lines lost, each counted for every place that it should have gone to.
@@ -113,6 +115,19 @@ impl Closes {
         let counts = Self::LABELS.into_iter().zip(self.counts[by as usize]);
         counts.filter(move |(label, count)| *count > 0 || can_be(label))
     }
+}
+
+/// Messages from the queue, by what became of them.
+#[derive(Debug, Default)]
+pub struct Queue {
+    /// Handed to at least one client.
+    pub delivered: u64,
+    /// Handed to none, since nobody was there.
+    pub nobody: u64,
+    /// Not understood, or too large.
+    pub unusable: u64,
+    /// From an address that is not on the allow list.
+    pub forbidden: u64,
 }
 
 /// Requests answered with an error, by status.

@@ -202,7 +202,7 @@ fn a_wait_that_can_not_be_is_refused() {
     }
     let batch = json!([{"action": "feedback", "data": {"uuid": uuid, "message": 1, "wait": 5}}]);
     let said = call(&server, "/api/relay/batch", &batch);
-    assert_eq!(said["result"][0]["error"], "a batch can't wait for what becomes of its messages");
+    assert_eq!(said["result"][0]["error"], "neither a batch nor the queue can wait for what becomes of messages");
     // A message to oneself can't be waited for: its acknowledgement comes before it.
     let own = json!({"opcode": "feedback", "uuid": uuid, "message": 1, "wait": LONG}).to_string();
     page.say(&own);

@@ -121,10 +121,10 @@ pub fn read<'d, T: Deserialize<'d>>(data: &'d str) -> Result<T, Failure> {
 ///
 /// # Errors
 ///
-/// 400 where that is no time, or there are several messages.
+/// 400 where that is no time, or nobody could be told.
 pub fn wait(exchange: &Exchange<'_>, wait: Option<Duration>) -> Result<Duration, Failure> {
     if !exchange.may_wait() {
-        return Err(Failure::new(400, "a batch can't wait for what becomes of its messages"));
+        return Err(Failure::new(400, "neither a batch nor the queue can wait for what becomes of messages"));
     }
     wait.ok_or_else(|| Failure::new(400, "wait must be a number of milliseconds, 0 or more"))
 }
@@ -259,6 +259,6 @@ pub fn json_string(text: &str) -> String {
 }
 
 /// As much of a caller's words as an answer repeats.
-fn quoted(text: &str) -> &str {
+pub(super) fn quoted(text: &str) -> &str {
     text.char_indices().nth(MAX_QUOTED).map_or(text, |(end, _)| &text[..end])
 }

@@ -83,7 +83,7 @@ impl Exposition<'_> {
     }
 
     fn traffic(&self, text: &mut Text) {
-        let Metrics { frames, deliveries, .. } = self.metrics;
+        let Metrics { frames, deliveries, queue, .. } = self.metrics;
         let directions = [("in", &frames.received), ("out", &frames.sent)];
         text.begin("messages_total", "counter", "Messages and control frames.");
         for (direction, traffic) in directions {
@@ -101,6 +101,15 @@ impl Exposition<'_> {
         }
         let help = "Messages handed to clients, but for greetings and acknowledgements.";
         text.single("deliveries_total", "counter", help, deliveries);
+        text.begin("queue_messages_total", "counter", "Messages from the queue, by what became of them.");
+        for (outcome, count) in [
+            ("delivered", queue.delivered),
+            ("nobody", queue.nobody),
+            ("unusable", queue.unusable),
+            ("forbidden", queue.forbidden),
+        ] {
+            text.sample("queue_messages_total", &[("outcome", outcome)], count);
+        }
     }
 
     fn trouble(&self, text: &mut Text) {

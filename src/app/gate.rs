@@ -297,7 +297,7 @@ impl Gate<'_> {
 
     /// Whether a request from there may do what is for the allow list only.
     fn allows(&self, source: Source) -> bool {
-        source.known && (self.listening.contains(&source.ip) || contains(&self.config.access.allowed_ip, source.ip))
+        source.known && is_listed(self.config, self.listening, source.ip)
     }
 
     /// Where a request comes from: behind trusted proxies, the address next to the last of them in `X-Forwarded-For`.
@@ -325,6 +325,11 @@ impl Gate<'_> {
         }
         Source { ip, known: said, untrusted_proxy: false }
     }
+}
+
+/// Whether an address is on the allow list. `listening`: the addresses listened on, wildcards left out.
+pub fn is_listed(config: &Config, listening: &[IpAddr], ip: IpAddr) -> bool {
+    listening.contains(&ip) || contains(&config.access.allowed_ip, ip)
 }
 
 fn contains(ranges: &[AddressRange], ip: IpAddr) -> bool {

@@ -14,6 +14,7 @@ pub mod gate;
 pub mod history;
 pub mod outbox;
 pub mod pages;
+pub mod queue;
 pub mod recorder;
 pub mod registry;
 pub mod wanted;
@@ -46,6 +47,7 @@ use api::Failure;
 use fates::{Asker, Outlook, Watch};
 use history::{Start, Whom};
 use outbox::{Body, Outbox, Run};
+use queue::Pushed;
 use recorder::{Event, Recorder};
 use registry::{ApplicationId, Client, Registry, ResourceId};
 
@@ -104,6 +106,16 @@ pub trait Application: fmt::Debug {
     /// There is no such action, or it can't be done with these data.
     fn on_call(&mut self, _exchange: &mut Exchange<'_>, action: &str, _data: &str) -> Result<String, Failure> {
         Err(Failure::no_action(action))
+    }
+
+    /// A backend has pushed a message to the queue; the result is to how many clients it was handed. `None`: it is for
+    /// another application.
+    ///
+    /// # Errors
+    ///
+    /// It is for this one, and can't be used.
+    fn on_queue(&mut self, _exchange: &mut Exchange<'_>, _pushed: &Pushed<'_>) -> Option<Result<usize, Failure>> {
+        None
     }
 
     /// A client has gone; it is not in the registry any more.
@@ -541,11 +553,16 @@ impl Routes {
 
     /// Runs the applications that are due.
     pub fn on_time(&mut self, world: World<'_>, outbox: &mut Outbox) {
-        for (id, (_, application)) in (0..).map(ApplicationId).zip(&mut self.applications) {
+        for (id, application) in self.each_mut() {
             if application.due() <= world.now {
                 application.on_time(&mut Exchange::new(id, world, outbox));
             }
         }
+    }
+
+    /// All applications, to be run.
+    fn each_mut(&mut self) -> impl Iterator<Item = (ApplicationId, &mut Box<dyn Application>)> {
+        (0..).map(ApplicationId).zip(self.applications.iter_mut().map(|(_, application)| application))
     }
 
     /// What serves `path`.

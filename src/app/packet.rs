@@ -73,7 +73,7 @@ impl<'a> Packet<'a> {
 /// The original PHP client encodes with `JSON_NUMERIC_CHECK`, so the ident `"42"` comes as the number 42: that is text
 /// here too. Anything else is as good as absent.
 #[derive(Debug, Default)]
-enum Member<'a> {
+pub(super) enum Member<'a> {
     #[default]
     Absent,
     Text(Cow<'a, str>),
@@ -81,7 +81,8 @@ enum Member<'a> {
 }
 
 impl Member<'_> {
-    fn as_str(&self) -> &str {
+    /// The text; empty where there is none.
+    pub(super) fn as_str(&self) -> &str {
         match self {
             Self::Absent => "",
             Self::Text(text) => text,

@@ -14,6 +14,7 @@ use super::api::{self, Failure};
 use super::fates::Watch;
 use super::history::Whom;
 use super::packet::Packet;
+use super::queue::{Pushed, Subject};
 use super::registry::{ApplicationId, Client, ClientKind};
 use super::{Application, Audience, Context, Exchange, Opening, why};
 use crate::config::{BrowsersMay, Config};
@@ -214,7 +215,7 @@ impl Application for Relay {
 
     fn on_call(&mut self, exchange: &mut Exchange<'_>, action: &str, data: &str) -> Result<String, Failure> {
         match action {
-            "feedback" | "broadcast" => call(exchange, action, data),
+            "feedback" | "broadcast" => call(exchange, action, data).map(|delivered| delivered.to_string()),
             "why" => why::why(exchange, data),
             "clients" => Ok(self.clients(exchange)),
             _ => Err(Failure::no_action(action)),
@@ -225,6 +226,13 @@ impl Application for Relay {
         let delivered = watch.delivered().to_string();
         let id = watch.message.to_string();
         ctx.reply_first(&[DELIVERED, &delivered, r#","id":""#, &id, r#"","targets":"#, report, "}"]);
+    }
+
+    fn on_queue(&mut self, exchange: &mut Exchange<'_>, pushed: &Pushed<'_>) -> Option<Result<usize, Failure>> {
+        match pushed.subject {
+            Subject::Opcode(opcode @ ("feedback" | "broadcast")) => Some(call(exchange, opcode, pushed.text)),
+            _ => None,
+        }
     }
 
     fn on_close(&mut self, ctx: &mut Context<'_>, _end: &End) {
@@ -266,8 +274,9 @@ fn push(ctx: &mut Context<'_>, packet: &Packet<'_>, text: &[u8], forward: impl F
     forward(ctx, to);
 }
 
-/// Hands on what a backend says over the control API: to its clients it comes as a message over a WebSocket would.
-pub(super) fn call(exchange: &mut Exchange<'_>, action: &str, data: &str) -> Result<String, Failure> {
+/// Hands on what a backend says over the control API or the queue: to its clients it comes as a message over a WebSocket would.
+/// Gives how many connections it was handed to.
+pub(super) fn call(exchange: &mut Exchange<'_>, action: &str, data: &str) -> Result<usize, Failure> {
     let Said { message: IgnoredAny, wait } = api::read(data)?;
     let packet: Packet<'_> = api::read(data)?;
     if action == "feedback" && packet.uuid().is_empty() && packet.ident().is_empty() {
@@ -292,7 +301,7 @@ pub(super) fn call(exchange: &mut Exchange<'_>, action: &str, data: &str) -> Res
             to.len()
         }
     };
-    Ok(delivered.to_string())
+    Ok(delivered)
 }
 
 /// The members of a JSON object and its closing brace.

@@ -51,36 +51,14 @@ pub(super) fn incomplete(config: &Config) -> Vec<Complaint> {
     complaints
 }
 
-/// A feature that the configuration knows and the program doesn't have yet.
-struct Unbuilt {
-    feature: &'static str,
-    section: Option<&'static str>,
-    /// The keys that ask for the feature, each with what it is set to, in the words of a message.
-    asked: fn(&Config) -> Vec<(&'static str, String)>,
-}
-
-/// **Whoever builds one of these deletes its row.**
-const UNBUILT: &[Unbuilt] = &[Unbuilt {
-    feature: "the ZeroMQ queue",
-    section: Some("zmq"),
-    asked: |config| {
-        let on = !config.zmq.bind.is_empty();
-        on.then(|| ("bind", "an endpoint".to_owned())).into_iter().collect()
-    },
-}];
-
-/// What is asked for and not there. An error and not a warning: an administrator would believe it on.
+/// What is asked for and was left out when the program was built. An error and not a warning: an administrator would
+/// believe it on.
 pub(super) fn not_built(config: &Config) -> Vec<Complaint> {
     let mut complaints = Vec::new();
-    for Unbuilt { feature, section, asked } in UNBUILT {
-        for (key, found) in asked(config) {
-            complaints.push(Complaint {
-                section: *section,
-                key,
-                because: None,
-                mismatch: Mismatch::new(found, format!("it unset: this build does not have {feature} yet")),
-            });
-        }
+    if !cfg!(feature = "zmq") && !config.zmq.bind.is_empty() {
+        let expected = "it unset: this program was built without the queue (cargo build --release --features zmq)";
+        let mismatch = Mismatch::new("an endpoint", expected);
+        complaints.push(Complaint { section: Some("zmq"), key: "bind", because: None, mismatch });
     }
     complaints
 }

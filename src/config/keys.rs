@@ -3,10 +3,12 @@
 //! A new key is a field in `config.rs`, its default there, a row here and its lines in `websock.ini`.
 //! `[resources]` has no rows, since its keys are paths.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
+
 use super::address;
 use super::report::Mismatch;
 use super::save_path;
-use super::values::Value;
+use super::values::{Value, digits};
 use super::{BrowsersMay, Config, LogFormat};
 
 /// Bytes that a message may be set to: 2^31.
@@ -371,13 +373,36 @@ fn realm(value: &Value<'_>) -> Result<String, Mismatch> {
     }
 }
 
+/// An endpoint as zmq_tcp(7) and zmq_ipc(7) take it for listening. They don't look names up, and of a relative path nobody
+/// could say where it is.
 fn endpoint(value: &Value<'_>) -> Result<String, Mismatch> {
     let text = value.text();
-    let rest = ["tcp://", "ipc://"].iter().find_map(|scheme| text.strip_prefix(scheme));
-    if text.is_empty() || rest.is_some_and(|rest| !rest.is_empty()) {
+    let is_path = |path: &str| path.starts_with('/') && path.len() > 1 && !path.contains(char::is_control);
+    let is_tcp = |rest: &str| {
+        let Some((host, port)) = rest.rsplit_once(':') else { return false };
+        let v6 = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+        let is_interface = |host: &str| {
+            host != "localhost"
+                && host.starts_with(|c: char| c.is_ascii_alphabetic())
+                && host.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+        };
+        (host == "*"
+            || v6.is_some_and(|host| host.parse::<Ipv6Addr>().is_ok())
+            || host.parse::<Ipv4Addr>().is_ok()
+            || is_interface(host))
+            && (port == "*" || digits(port).is_some_and(|port| (1..=u64::from(u16::MAX)).contains(&port)))
+    };
+    let good = match text.split_once("://") {
+        Some(("tcp", rest)) => is_tcp(rest),
+        Some(("ipc", path)) => is_path(path),
+        _ => text.is_empty(),
+    };
+    if good {
         Ok(text.to_owned())
     } else {
-        Err(Mismatch::value(text, "an endpoint like tcp://127.0.0.1:5555 or ipc:///run/websock.sock"))
+        let expected =
+            "an endpoint like tcp://127.0.0.1:5555, with an address, an interface or *, or ipc:///run/websock.ipc";
+        Err(Mismatch::value(text, expected))
     }
 }
 
@@ -445,10 +470,29 @@ mod tests {
         for text in ["", "a..b", "a b", ".a"] {
             realm(&Value::new(text)).unwrap_err();
         }
-        for text in ["", "tcp://*:5555", "ipc:///run/q"] {
+        for text in ["", "tcp://*:5555", "tcp://127.0.0.1:*", "tcp://[::1]:5555", "tcp://eth0:1", "ipc:///run/q"] {
             assert_eq!(endpoint(&Value::new(text)).unwrap(), text);
         }
-        for text in ["tcp://", "5555", "udp://x:1"] {
+        for text in [
+            "tcp://",
+            "5555",
+            "udp://x:1",
+            "tcp://localhost:5555",
+            "tcp://backend.example:5555",
+            "tcp://::1:5555",
+            "tcp://[127.0.0.1]:5555",
+            "tcp://127.0.0.1",
+            "tcp://127.0.0.1:0",
+            "tcp://127.0.0.1:65536",
+            "tcp://127.0.0.1:x",
+            "tcp://:5555",
+            "ipc://",
+            "ipc:///",
+            "ipc://q",
+            "ipc://@q",
+            "ipc:///q\0",
+            "inproc://q",
+        ] {
             endpoint(&Value::new(text)).unwrap_err();
         }
     }

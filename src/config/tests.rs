@@ -308,14 +308,21 @@ fn bad_files_and_their_errors() {
             "1: adress: found wss://b:443 and no certificate, expected certFile and pkFile to be set for wss://",
         ),
         ("socketMode = 8", "1: socketMode: found \"8\", expected permissions in octal, like 0660 or 666"),
-        // What isn't there yet.
-        (
-            "[zmq]\nbind = tcp://*:5",
-            "2: [zmq] bind: found an endpoint, expected it unset: this build does not have the ZeroMQ queue yet",
-        ),
     ] {
         let expected = format!("websock.ini:{}", expected.replace("UNCUT", UNCUT));
         assert_eq!(parse(text).map(|_| "no error"), Err(expected), "{text}");
+    }
+}
+
+#[test]
+fn a_queue_needs_a_program_that_was_built_with_it() {
+    let set = parse("[zmq]\nbind = tcp://*:5").map(|(config, _)| config.zmq.bind);
+    if cfg!(feature = "zmq") {
+        assert_eq!(set, Ok("tcp://*:5".to_owned()));
+    } else {
+        let expected = "websock.ini:2: [zmq] bind: found an endpoint, expected it unset: this program was built without \
+                        the queue (cargo build --release --features zmq)";
+        assert_eq!(set, Err(expected.to_owned()));
     }
 }
 

@@ -47,7 +47,7 @@ const READ: usize = 128 * 1024;
 const SMALL_READ: usize = 4 * 1024;
 
 /// What it takes to read a frame, and so many bytes: a unit of work, some 50 ns.
-const UNIT: usize = 256;
+pub(super) const UNIT: usize = 256;
 
 /// A read that was so much work is much; so many frames in one are many.
 const MUCH: usize = 64;
@@ -55,7 +55,7 @@ const MANY: u64 = 256;
 
 /// Once those who send much have been so much work in a turn, the others of them wait for the next, since who sends little
 /// is not to wait for all of them: a tenth of a millisecond.
-const MUCH_A_TURN: usize = 1024;
+pub(super) const MUCH_A_TURN: usize = 1024;
 
 /// Where a read begins in its buffer, so that the payload behind a header of 14 bytes is aligned to 64.
 const READ_OFFSET: usize = 64 - frame::MAX_HEADER;
@@ -333,6 +333,7 @@ impl<S: Socket> Hub<S> {
             ("socketMode", config.socket_mode != old.socket_mode),
             ("pidFile", config.pid_file != old.pid_file),
             ("[resources]", config.resources != old.resources),
+            ("[zmq] bind", config.zmq != old.zmq),
         ];
         for (key, _) in fixed.iter().filter(|(_, changed)| *changed) {
             warn!("{key} can't change while the server runs: it stays as it was until a restart");
@@ -341,6 +342,7 @@ impl<S: Socket> Hub<S> {
         config.socket_mode = old.socket_mode;
         config.pid_file.clone_from(&old.pid_file);
         config.resources.clone_from(&old.resources);
+        config.zmq.clone_from(&old.zmq);
         if config.recorder != old.recorder {
             self.outbox.recorder = recorder::Recorder::new(config.recorder.size);
         }

@@ -307,7 +307,7 @@ fn listen_at(path: &Path, mode: u32) -> io::Result<(OwnedFd, SocketFile)> {
 }
 
 /// Removes the socket at `path`, unless somebody answers there.
-fn remove_stale(path: &Path, address: &SocketAddrUnix) -> io::Result<()> {
+pub(super) fn remove_stale(path: &Path, address: &SocketAddrUnix) -> io::Result<()> {
     if !fs::symlink_metadata(path)?.file_type().is_socket() {
         return Err(io::Error::new(io::ErrorKind::AlreadyExists, "there is a file of this name, and it is no socket"));
     }

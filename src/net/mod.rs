@@ -3,7 +3,7 @@
 //! [`hub`] is a turn of the loop without the poll: connections, what is read from them and written to them, their
 //! deadlines. It is generic over [`Socket`](socket::Socket), so that a simulation can run the very same code in virtual
 //! time. [`server`] adds the poll, the listeners, the signals and the clock; [`inherited`] are listeners that somebody else
-//! has opened; what a connection's bytes go through, TLS for one, is below the trait as well.
+//! has opened; `queue.rs` is the one that backends push to; what a connection's bytes go through, TLS for one, is below the trait as well.
 
 pub use certificates::{CertificateError, check as check_certificate};
 
@@ -23,6 +23,7 @@ mod expiry;
 mod listener;
 mod outgoing;
 mod process;
+mod queue;
 mod serving;
 mod stopwatch;
 mod streams;
@@ -31,3 +32,8 @@ mod timers;
 mod tls;
 mod transport;
 mod watches;
+#[cfg(feature = "zmq")]
+mod zeromq;
+#[cfg(not(feature = "zmq"))]
+#[path = "no_zeromq.rs"]
+mod zeromq;

@@ -20,6 +20,7 @@ use super::hub::Hub;
 use super::inherited::Inherited;
 use super::listener::Listener;
 use super::process;
+use super::queue::Queue;
 use super::stopwatch::Stopwatch;
 use super::tls::{Scratch, Tls};
 use super::transport::Transport;
@@ -36,6 +37,7 @@ const RESERVED: usize = 64;
 
 /// Tokens of what is no connection; connections have those from zero.
 const SIGNALS: Token = Token(usize::MAX);
+const QUEUE: Token = Token(usize::MAX - 1);
 const FIRST_LISTENER: usize = usize::MAX - 1024;
 
 /// Why a server could not start.
@@ -88,6 +90,8 @@ pub struct Server {
     poll: Poll,
     signals: Signals,
     listeners: Vec<Listener>,
+    /// Where backends push messages to, if they may.
+    queue: Option<Queue>,
     hub: Hub<Transport>,
     /// For the listeners with TLS, if there are any.
     certificates: Option<Certificates>,
@@ -125,6 +129,7 @@ impl Server {
         for (index, listener) in listeners.iter_mut().enumerate() {
             listener.register(poll.registry(), Token(FIRST_LISTENER + index)).map_err(StartError::Loop)?;
         }
+        let queue = Queue::bind(&config, poll.registry(), QUEUE)?;
         config.limits.max_clients = most_clients(config.limits.max_clients);
         let listening = listeners.iter().filter_map(Listener::ip).collect();
         let registry = poll.registry().try_clone().map_err(StartError::Loop)?;
@@ -139,6 +144,7 @@ impl Server {
             poll,
             signals,
             listeners,
+            queue,
             hub,
             certificates,
             scratch: Rc::default(),
@@ -158,6 +164,9 @@ impl Server {
     pub fn run(mut self, host: &mut impl Host) -> io::Result<()> {
         for listener in &self.listeners {
             info!("listening on {listener}");
+        }
+        if let Some(queue) = &self.queue {
+            info!("taking messages from the queue at {queue}");
         }
         host.ready();
         let every = host.heartbeat();
@@ -189,6 +198,11 @@ impl Server {
                             return Ok(());
                         }
                     }
+                    QUEUE => {
+                        if let Some(queue) = &mut self.queue {
+                            queue.ready();
+                        }
+                    }
                     Token(token) if token >= FIRST_LISTENER => {
                         if let Some(listener) = self.listeners.get_mut(token - FIRST_LISTENER) {
                             listener.ready();
@@ -201,6 +215,9 @@ impl Server {
                 }
             }
             self.accept(now);
+            if let Some(queue) = &mut self.queue {
+                queue.take(&mut self.hub, now);
+            }
             self.look_after_certificates(now);
             self.hub.expire(now);
             self.hub.settle(now);
@@ -229,10 +246,14 @@ impl Server {
 
     /// How long the poll may sleep. `log`: when the log is to be tried again.
     fn timeout(&mut self, now: Instant, log: Option<Duration>) -> Option<Duration> {
-        if self.hub.has_unread() || self.listeners.iter().any(Listener::has_more) {
+        let queued = self.queue.as_ref().is_some_and(Queue::has_more);
+        if self.hub.has_unread() || queued || self.listeners.iter().any(Listener::has_more) {
             return Some(Duration::ZERO);
         }
         let mut deadline = self.hub.deadline().min(self.heartbeat);
+        if let Some(queue) = &self.queue {
+            deadline = deadline.min(queue.deadline());
+        }
         for listener in &self.listeners {
             deadline = deadline.min(listener.deadline());
         }
@@ -283,6 +304,10 @@ impl Server {
                 if let Err(error) = listener.deregister(self.poll.registry()) {
                     warn!("{listener} is still watched: {error}");
                 }
+            }
+            // Before everyone is told to go, since what has come is for them.
+            if let Some(queue) = self.queue.take() {
+                queue.close(self.poll.registry(), &mut self.hub, now);
             }
             self.hub.drain(now);
         }
