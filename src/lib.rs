@@ -81,6 +81,9 @@
 //! - **Streams of events** are browsers that only listen. A message for them is encoded once, as for WebSockets; what differs is
 //!   the id, which has the stream's UUID and a proof of it. Kept for those that come again is what was sent lately, once for
 //!   all of them, and it is the first thing to go where memory is short.
+//! - **The queue** (feature `zmq`) is a descriptor of the same poll, which libzmq writes to; a thread of libzmq reads from the
+//!   senders, so none of them can stop the loop. It is drained until it is empty, in bites of a tenth of a millisecond's work,
+//!   deliveries counted. The crate has libzmq with it, as C++ sources, so the feature is off by default.
 //! - **Errors**: nothing a peer sends is an `Err` at the loop; it becomes output and an [`proto::session::End`]. What
 //!   ends the process: an address that can't be listened on, a wrong configuration, the poll itself.
 //!

@@ -28,7 +28,7 @@ export async function startServer(binary, directory, { port = 0, settings = '', 
   await writeFile(ini, `address = ws://${address}:${port}\nconsole = true\n${settings}\n`);
   const server = start(binary, ['-i', ini], { env: { ...process.env, RUST_LOG: 'info' } });
   const [, bound] = await server.prints(/listening on ws:\/\/[\d.]+:(\d+)/);
-  return { host: `127.0.0.1:${bound}`, port: Number(bound), stop: server.stop };
+  return { host: `127.0.0.1:${bound}`, port: Number(bound), prints: server.prints, stop: server.stop };
 }
 
 /** PHP's own web server does not say which port it got, so it is given one that was free a moment ago. */
