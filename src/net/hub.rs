@@ -47,7 +47,7 @@ const READ: usize = 128 * 1024;
 const SMALL_READ: usize = 4 * 1024;
 
 /// What it takes to read a frame, and so many bytes: a unit of work, some 50 ns.
-pub(super) const UNIT: usize = 256;
+const UNIT: usize = 256;
 
 /// A read that was so much work is much; so many frames in one are many.
 const MUCH: usize = 64;

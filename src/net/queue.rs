@@ -12,7 +12,7 @@ use std::time::Duration;
 use log::{debug, error, warn};
 use mio::{Registry, Token};
 
-use super::hub::{ARENA_HIGH, Hub, MUCH_A_TURN, SLICES_HIGH, UNIT, world};
+use super::hub::{ARENA_HIGH, Hub, MUCH_A_TURN, SLICES_HIGH, world};
 use super::server::StartError;
 use super::socket::Socket;
 use super::zeromq::Inlet;
@@ -22,8 +22,10 @@ use crate::app::queue::{self, Unusable};
 use crate::clock::Moment;
 use crate::config::Config;
 
-/// What it takes to get a message, however small, and to find out whom it is for, in the hub's units of work.
+/// What it takes to get a message, however small, in the hub's units of work; and bytes of it that take a unit to read:
+/// to be looked through by an application, more than once, takes a multiple of what a frame takes.
 const MESSAGE: usize = 32;
+const BYTES: usize = 16;
 
 /// Bites that a server which is stopping still takes: a few milliseconds.
 const LAST_BITES: usize = 32;
@@ -89,7 +91,7 @@ impl Queue {
         while self.pending && work < MUCH_A_TURN {
             match self.inlet.receive() {
                 Ok(Some(received)) => {
-                    work += received.bytes.len() / UNIT + MESSAGE;
+                    work += received.bytes.len() / BYTES + MESSAGE;
                     if received.more {
                         self.parts += 1;
                         continue;
