@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use rustix::rand::{GetRandomFlags, getrandom};
-use websock::app::handler_names;
+use websock::app::{HANDLERS, handler_names};
 use websock::clock::Moment;
 use websock::config::Config;
 use websock::id::ClientIds;
@@ -161,7 +161,7 @@ impl World {
     fn new() -> Self {
         let (config, _) = Config::parse("", Path::new("bench.ini"), &handler_names(), &|_| None)
             .expect("the defaults are good settings");
-        Self { hub: Hub::new(config, vec![Ipv4Addr::LOCALHOST.into()], (), ClientIds::new(random)) }
+        Self { hub: Hub::new(config, HANDLERS, vec![Ipv4Addr::LOCALHOST.into()], (), ClientIds::new(random)) }
     }
 
     fn connect(&mut self, path: &str, further: &str) -> Client {

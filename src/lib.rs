@@ -18,8 +18,8 @@
 //! [`proto::reader`], [`proto::frame`], [`proto::message`], [`proto::pacing`], [`proto::events`]; [`app`] (what an application is; the table
 //! of them), [`app::registry`], [`app::outbox`], [`app::gate`] (who may come in), [`app::history`] (what was sent lately), [`app::exposition`] (`/metrics`),
 //! `app/relay.rs`; [`net::hub`] (a turn), [`net::server`] (the poll around it), `net/transport.rs` and `net/tls.rs` (what
-//! the bytes go through); [`config`], [`cli`], [`logging`], [`login`] (PHP sessions), [`machine`], [`send`], [`health`] and
-//! [`systemd`] beside them.
+//! the bytes go through); [`config`], [`program`] (all of `main`), [`cli`], [`logging`], [`login`] (PHP sessions), [`machine`], [`send`],
+//! [`health`] and [`systemd`] beside them.
 //!
 //! # One message, straight through
 //!
@@ -114,11 +114,49 @@
 //! packed message on. With TLS a client takes about 3.8 KiB, nearly all of it rustls's keys and state; an echo of 20 bytes
 //! takes 1.2 times the CPU time that it takes without, one of 64 KiB twice, and an upgrade 250 µs in place of 50.
 //!
-//! # An application of one's own
+//! # Writing your own
 //!
-//! One file in `app/` with a type that implements [`app::Application`], and two adjacent lines in `app/mod.rs`: its `mod`
-//! and its row in [`app::HANDLERS`]. The path it serves comes from `[resources]` in the INI file. `app/echo.rs` is the
-//! shortest example.
+//! An application is a type that implements [`app::Application`]. This is all of one, `examples/counter.rs`, and of the
+//! program that has it:
+//!
+#![doc = "```no_run"]
+#![doc = include_str!("../examples/counter.rs")]
+#![doc = "```"]
+//!
+//! The program is `websock` with one application more: same arguments, same signals, same log. Here it is started by
+//!
+//! ```sh
+//! cargo run --example counter -- -i counter.ini
+//! ```
+//!
+//! and elsewhere the file is the `src/main.rs` of a crate that depends on this one. The name of the application is that of its
+//! row; which paths it serves, the INI file says, beside all other settings:
+//!
+//! ```ini
+//! [resources]
+//! /counter = counter
+//! /also    = counter
+//! /echo    = echo
+//! ```
+//!
+//! `tests/writing_your_own.rs` builds this file, starts the program with these rows, and holds it to what its first line says.
+//!
+//! What can be told to an application are the methods of [`app::Application`]; only `on_message` has to be there. What it sees and may ask for
+//! stands in [`app::Exchange`] and, where a client is the cause, in [`app::Context`]. There is one instance for all the paths
+//! that name it, and one thread: what it remembers is in plain fields. What it asks for is done when it has returned,
+//! so it is never called from within itself, and nothing that it asks for can fail.
+//!
+//! - It remembers a client by its [`id::ConnectionKey`], and forgets it in `on_close`. What it keeps for a client it tells in
+//!   `held_for`, so that it counts towards `maxMemory`.
+//! - It waits for nothing, since everybody would wait with it. What is for later it does in `on_time`; what takes long is for
+//!   a backend.
+//! - What a client has sent may be anything: it is bounded before it is kept, and who sends what can't be used is closed with a
+//!   reason.
+//! - `POST /api/counter/ACTION` comes to `on_call`, and what backends push to the queue to `on_queue`.
+//!
+//! An application that is for everybody belongs into the house: its file into `src/app/`, without `main`, and two adjacent
+//! lines into `src/app/mod.rs`, its `mod` and its row in [`app::HANDLERS`]. Nothing else knows of it, which
+//! `tests/layering.rs` holds.
 
 pub mod app;
 pub mod cli;
@@ -131,6 +169,7 @@ pub mod login;
 pub mod machine;
 pub mod metrics;
 pub mod net;
+pub mod program;
 pub mod proto;
 pub mod send;
 pub mod systemd;

@@ -85,8 +85,12 @@ fn code(text: &str) -> String {
 /// Whether `word` stands in `code` by itself and not inside a longer name.
 fn names(code: &str, word: &str) -> bool {
     let is_part = |character: Option<char>| character.is_some_and(|c| c.is_alphanumeric() || c == '_');
-    code.match_indices(word)
-        .any(|(at, _)| !is_part(code[..at].chars().next_back()) && !is_part(code[at + word.len()..].chars().next()))
+    let ends_in_name = is_part(word.chars().next_back());
+    code.match_indices(word).any(|(at, _)| {
+        let (before, after) = (code[..at].chars().next_back(), code[at + word.len()..].chars().next());
+        let longer = is_part(before) || (ends_in_name && is_part(after));
+        !longer
+    })
 }
 
 #[test]
@@ -136,5 +140,32 @@ fn no_file_is_over_600_lines() {
 fn the_rules_can_be_broken() {
     assert!(names("use mio::net::TcpStream;", "mio"));
     assert!(!names("let mionet = 1;", "mio"));
+    assert!(names("use relay::Relay;", "relay::") && !names("use prelay::Relay;", "relay::"));
     assert_eq!(code("use a;\n// use mio;\n#[cfg(test)]\nmod tests {\nuse mio;"), "use a;");
+}
+
+/// The house knows an application by two lines of `app/mod.rs`, its `mod` and its row, and in no other place. What
+/// applications have in common is for them to say.
+#[test]
+fn an_application_is_one_file_and_two_lines() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let house = code(&fs::read_to_string(root.join("app/mod.rs")).expect("a readable file"));
+    let table = house.split_once("const HANDLERS").and_then(|(_, rest)| rest.split_once("\n];"));
+    let rows = table.expect("the table of them").0;
+    let modules = house.lines().filter_map(|line| line.strip_prefix("mod ")?.strip_suffix(';'));
+    let (private, own): (Vec<&str>, Vec<_>) = modules.map(|module| (module, root.join("app").join(module))).unzip();
+    let applications: Vec<&str> = private.into_iter().filter(|module| names(rows, &format!("{module}::"))).collect();
+    assert!(applications.contains(&"relay") && applications.contains(&"echo"), "{applications:?}");
+    for file in
+        sources(&root).into_iter().filter(|file| !own.iter().any(|own| file.with_extension("").starts_with(own)))
+    {
+        let code = code(&fs::read_to_string(&file).expect("a readable file")).replace(rows, "");
+        for application in &applications {
+            for path in [format!("app::{application}::"), format!("super::{application}::")] {
+                assert!(!code.contains(&path), "{} names {path}", file.display());
+            }
+            let at_home = file.ends_with("app/mod.rs") && names(&code, &format!("{application}::"));
+            assert!(!at_home, "app/mod.rs names {application} besides its two lines");
+        }
+    }
 }

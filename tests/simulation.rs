@@ -16,7 +16,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use websock::app::handler_names;
+use websock::app::{HANDLERS, handler_names};
 use websock::clock::Moment;
 use websock::config::Config;
 use websock::id::ClientIds;
@@ -182,7 +182,7 @@ impl World {
         let ini = "[limits]\nmaxMessage = 20000\nmaxBacklog = 150000\nmessageTimeout = 60\n";
         let (config, _) = Config::parse(ini, Path::new("simulated.ini"), &handler_names(), &|_| None).expect("good");
         Self {
-            hub: Hub::new(config, vec![Ipv4Addr::LOCALHOST.into()], (), ClientIds::new(scramble)),
+            hub: Hub::new(config, HANDLERS, vec![Ipv4Addr::LOCALHOST.into()], (), ClientIds::new(scramble)),
             random: Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1),
             now: 0,
             clients: Vec::new(),

@@ -5,7 +5,7 @@
 //! no socket and no poll, and reads no clock: it is told what moment it is.
 //!
 //! **Adding one is one new file here, and two lines below: its `mod` and its row in [`HANDLERS`].** The path it serves
-//! comes from the INI file.
+//! comes from the INI file. A program of one's own may have more of them: [`program::main`](crate::program::main).
 
 pub mod api;
 pub mod exposition;
@@ -54,8 +54,11 @@ use registry::{ApplicationId, Client, Registry, ResourceId};
 /// Makes an application.
 pub type Constructor = fn(&Config) -> Box<dyn Application>;
 
-/// The applications there are, by the name that `[resources]` calls them.
-pub const HANDLERS: &[(&str, Constructor)] = &[
+/// An application, by the name that `[resources]` calls it.
+pub type Handler = (&'static str, Constructor);
+
+/// The applications of the house.
+pub const HANDLERS: &[Handler] = &[
     ("relay", |config| Box::new(relay::Relay::new(config))),
     ("echo", |_| Box::new(echo::Echo)),
     ("webntf", |_| Box::<webntf::Notifications>::default()),
@@ -67,7 +70,12 @@ pub const HANDLERS: &[(&str, Constructor)] = &[
 
 /// The names in [`HANDLERS`].
 pub fn handler_names() -> Vec<&'static str> {
-    HANDLERS.iter().map(|(name, _)| *name).collect()
+    names_of(HANDLERS)
+}
+
+/// The names of handlers.
+pub fn names_of(handlers: &[Handler]) -> Vec<&'static str> {
+    handlers.iter().map(|(name, _)| *name).collect()
 }
 
 /// What serves the clients of one or more resources.
@@ -305,6 +313,12 @@ impl<'a> Exchange<'a> {
         self.outbox.history.expects(id)
     }
 
+    /// All clients of the application, or not quite all, as in [`Exchange::audience`].
+    pub fn audience_of_all(&mut self) -> Audience {
+        let (clients, here) = (self.clients(), self.application());
+        self.audience(clients.iter().filter(|client| client.application() == here))
+    }
+
     /// Sends text.
     pub fn send(&mut self, to: Audience, text: &str) {
         self.send_as(Kind::Text, to, text.as_bytes());
@@ -478,13 +492,19 @@ pub struct Routes {
 }
 
 impl Routes {
-    /// The routes of `[resources]`, and the live page's feed. One application serves all paths that name it, so that its clients meet.
+    /// The routes of `[resources]` to the applications of the house.
     pub fn new(config: &Config) -> Self {
+        Self::with(HANDLERS, config)
+    }
+
+    /// The routes of `[resources]` to these applications, and the live page's feed. One application serves all paths that
+    /// name it, so that its clients meet.
+    pub fn with(handlers: &[Handler], config: &Config) -> Self {
         let mut routes = Self { paths: Vec::new(), applications: Vec::new(), feed: ApplicationId(u8::MAX) };
         for row in &config.resources {
             let id = routes.service(&row.handler).or_else(|| {
                 // The configuration has been checked against the same table.
-                let (name, make) = HANDLERS.iter().find(|(name, _)| *name == row.handler)?;
+                let (name, make) = handlers.iter().find(|(name, _)| *name == row.handler)?;
                 routes.applications.push((name, make(config)));
                 routes.service(name)
             });

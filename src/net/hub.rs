@@ -28,7 +28,7 @@ use crate::app::history::History;
 use crate::app::outbox::{Outbox, Run};
 use crate::app::recorder;
 use crate::app::registry::{Address, Client, Registry};
-use crate::app::{Context, Routes, World};
+use crate::app::{Context, Handler, Routes, World};
 use crate::clock::Moment;
 use crate::config::Config;
 use crate::id::{ClientIds, ConnectionKey};
@@ -155,9 +155,9 @@ pub struct Hub<S: Socket> {
 
 impl<S: Socket> Hub<S> {
     /// No connections yet. `listening`: the addresses listened on, wildcards left out.
-    pub fn new(config: Config, listening: Vec<IpAddr>, poll: S::Poll, ids: ClientIds) -> Self {
+    pub fn new(config: Config, handlers: &[Handler], listening: Vec<IpAddr>, poll: S::Poll, ids: ClientIds) -> Self {
         let expected = config.limits.max_clients.min(EXPECTED);
-        let routes = Routes::new(&config);
+        let routes = Routes::with(handlers, &config);
         let mut outbox = Outbox::new(config.recorder.size);
         if routes.have_streams() {
             outbox.history = History::new(config.sse, ids.secret());

@@ -27,7 +27,7 @@ impl Inlet {
         match self.0 {}
     }
 
-    pub(super) fn receive(&mut self) -> io::Result<Option<Received<'_>>> {
+    pub(super) fn receive(&self) -> io::Result<Option<Received<'_>>> {
         match self.0 {}
     }
 

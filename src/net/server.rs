@@ -24,6 +24,7 @@ use super::queue::Queue;
 use super::stopwatch::Stopwatch;
 use super::tls::{Scratch, Tls};
 use super::transport::Transport;
+use crate::app::Handler;
 use crate::clock::Moment;
 use crate::config::{Config, ListenAddress};
 use crate::id::{ClientIds, MessageId};
@@ -114,8 +115,8 @@ enum Phase {
 
 impl Server {
     /// Listens on every address that the configuration names, and on the inherited sockets. Port 0 lets the kernel choose:
-    /// see [`Server::addresses`].
-    pub fn bind(mut config: Config, inherited: Vec<Inherited>) -> Result<Self, StartError> {
+    /// see [`Server::addresses`]. `handlers`: the applications that `[resources]` may name.
+    pub fn bind(mut config: Config, handlers: &[Handler], inherited: Vec<Inherited>) -> Result<Self, StartError> {
         let poll = Poll::new().map_err(StartError::Loop)?;
         let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP]).map_err(StartError::Loop)?;
         poll.registry().register(&mut signals, SIGNALS, Interest::READABLE).map_err(StartError::Loop)?;
@@ -134,7 +135,7 @@ impl Server {
         let listening = listeners.iter().filter_map(Listener::ip).collect();
         let registry = poll.registry().try_clone().map_err(StartError::Loop)?;
         let drain_timeout = config.limits.drain_timeout;
-        let mut hub = Hub::new(config, listening, registry, ClientIds::new(random));
+        let mut hub = Hub::new(config, handlers, listening, registry, ClientIds::new(random));
         hub.wall_clock = wall_clock;
         hub.process = process::look;
         hub.metrics.started = wall_clock();

@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use websock::app::handler_names;
+use websock::app::{HANDLERS, handler_names};
 use websock::clock::Moment;
 use websock::config::Config;
 use websock::id::ClientIds;
@@ -85,7 +85,7 @@ impl World {
     pub(crate) fn new(clients: usize, ini: &str) -> Self {
         let (config, _) = Config::parse(ini, Path::new("virtual.ini"), &handler_names(), &|_| None).expect("good");
         let mut world = Self {
-            hub: Hub::new(config, Vec::new(), (), ClientIds::new(count)),
+            hub: Hub::new(config, HANDLERS, Vec::new(), (), ClientIds::new(count)),
             wires: Vec::new(),
             now: Moment::START,
         };

@@ -21,7 +21,7 @@ use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
-use websock::app::handler_names;
+use websock::app::{HANDLERS, handler_names};
 use websock::clock::Moment;
 use websock::config::Config;
 use websock::id::ClientIds;
@@ -87,7 +87,7 @@ impl World {
     fn new(browsers_may_not: bool) -> Self {
         DRAWN.set(0);
         let config = CONFIGS.with(|configs| configs[usize::from(browsers_may_not)].clone());
-        let hub = Hub::new(config, vec![Ipv4Addr::LOCALHOST.into()], (), ClientIds::new(count));
+        let hub = Hub::new(config, HANDLERS, vec![Ipv4Addr::LOCALHOST.into()], (), ClientIds::new(count));
         let mut world =
             Self { hub, now: Moment::START, clients: Vec::new(), browsers_may_not, untold: None, doubtful: Vec::new() };
         for role in model::ROLES {
