@@ -156,6 +156,7 @@ mod tests {
                 now: Moment::START,
                 wall_clock: || Duration::ZERO,
                 load: Load::default(),
+                random: |_| {},
             };
             let told = take(&mut routes, world, &mut outbox, message).expect_err("nobody takes it");
             assert!(told.starts_with(why), "{told} for {:.60}", String::from_utf8_lossy(message));
