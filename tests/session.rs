@@ -23,3 +23,5 @@ mod memory;
 mod opening;
 #[path = "session/pacing.rs"]
 mod pacing;
+#[path = "session/streaming.rs"]
+mod streaming;
