@@ -24,11 +24,12 @@ use websock::proto::http::{self, HeadScanner, MAX_HEAD, Refusal, Request};
 
 use crate::pieces;
 
-/// The rules that a request is held against: what the shipped file says, and a site behind a proxy.
+/// The rules that a request is held against: what the shipped file says, and a site behind a proxy, with streams of events.
 const SITES: [&str; 2] = [
     "",
     "[access]\nallowedIP = 192.0.2.0/24\nallowedOrigins = https://shop.example, http://*.shop.example:8080\n\
-     trustedProxies = 127.0.0.1, 10.0.0.0/8\n",
+     trustedProxies = 127.0.0.1, 10.0.0.0/8\n\
+     [resources]\n/web = relay\n/php = relay\n/webntf = webntf\n/sse = sse\n",
 ];
 
 /// One peer on this machine, one elsewhere.
@@ -117,6 +118,12 @@ fn ask(site: &Site, request: &Request<'_>) {
             }
             Ok(Answer::Call) => assert!(allowed && request.method == "POST", "a call from {source:?}"),
             Ok(Answer::Preflight) => panic!("no origins are listed"),
+            Ok(Answer::Stream(stream)) => {
+                assert!(matches!(request.method, "GET" | "HEAD") && stream.ip == source.ip);
+                // A page of the server's own origin names none.
+                let meant = |origin| access.allowed_origins.iter().any(|pattern| pattern.matches(origin));
+                assert!(!stream.listed || stream.origin.is_none_or(meant), "a stream to {:?}", stream.origin);
+            }
             Ok(Answer::Upgrade(upgrade)) => {
                 assert_eq!((request.method, request.http_1_0, upgrade.ip), ("GET", false, source.ip));
                 match upgrade.kind {

@@ -6,8 +6,8 @@
 //! - A session that was accepted gives one [`End`], in the very call in which it stops being open; one that never was
 //!   gives none. Unless its peer has vanished, a Close frame goes with it. Messages come while it is open, requests and
 //!   refusals before.
-//! - All output is whole: first responses, then unmasked frames. After a refusal or a Close frame there is none, nor
-//!   once the session has said that it is silent. Silent and over are for good.
+//! - All output is whole: first responses, then unmasked frames, or events. After a refusal, a Close frame or the last event
+//!   there is none, nor once the session has said that it is silent. Silent and over are for good.
 //! - A peer that has not been heard of since a ping is not pinged again.
 //! - To a paced script a frame goes out only when the one before is proved to be read, or its time has passed.
 //! - After a tick, and whatever is held having been released, the deadline lies ahead, but for a session that is over.
@@ -118,6 +118,8 @@ enum Answer {
     Refuse,
     /// `k`, `l`: by a response; the second: the last on this connection.
     Respond { last: bool },
+    /// `e`: by a stream of events.
+    Stream,
 }
 
 fn limits(number: u8) -> Limits {
@@ -162,6 +164,8 @@ struct Driver {
     cut: usize,
     answer: Answer,
     accepted: bool,
+    /// As a stream of events.
+    streaming: bool,
     ends: usize,
     /// The peer will send no more.
     eof: bool,
@@ -195,6 +199,7 @@ impl Driver {
             cut: 0,
             answer: Answer::Browser,
             accepted: false,
+            streaming: false,
             ends: 0,
             eof: false,
             lost: false,
@@ -227,6 +232,7 @@ impl Driver {
                     b'r' => Answer::Refuse,
                     b'k' => Answer::Respond { last: false },
                     b'l' => Answer::Respond { last: true },
+                    b'e' => Answer::Stream,
                     _ => Answer::Browser,
                 }
             }
@@ -312,6 +318,12 @@ impl Driver {
                 self.call(|session, turn| session.answered(last, turn));
                 return;
             }
+            (Answer::Stream, _) => {
+                self.call(|session, turn| session.stream(&[], "owner".into(), 1000, turn));
+                assert!(self.session.is_open());
+                (self.accepted, self.streaming) = (true, true);
+                return;
+            }
             (Answer::Refuse, _) | (_, Err(_)) => {
                 self.refuse(Refusal::new(400, "no"));
                 return;
@@ -351,7 +363,8 @@ impl Driver {
 
     /// Hands a frame to the session as the loop does: only while it is open.
     fn send(&mut self, length: usize, urgent: bool) {
-        if !self.session.is_open() {
+        // To a stream nothing goes through the session.
+        if !self.session.is_open() || self.streaming {
             return;
         }
         let mut frame = Vec::new();
@@ -446,7 +459,9 @@ impl Driver {
         self.ends += usize::from(closed);
         // What is said on a broken connection goes nowhere.
         if !self.lost {
-            if self.accepted {
+            if self.streaming {
+                self.check_events(&out);
+            } else if self.accepted {
                 self.check_frames(&out);
             } else {
                 self.check_response(&out);
@@ -465,6 +480,16 @@ impl Driver {
             assert!(!self.last_word && !self.silent, "nothing is said after a refusal");
             let whole = out.starts_with(b"HTTP/1.1 ") && out.windows(4).any(|bytes| bytes == b"\r\n\r\n");
             assert!(whole, "a response: {}", out.escape_ascii());
+        }
+    }
+
+    /// Signs of life, and the last event.
+    fn check_events(&mut self, out: &[u8]) {
+        if !out.is_empty() {
+            assert!(!self.last_word && !self.silent, "nothing is said after the last event");
+            self.last_word = out.starts_with(b"event: close\ndata: {");
+            let whole = out.ends_with(b"\n\n") && out.windows(2).filter(|bytes| bytes == b"\n\n").count() == 1;
+            assert!(whole && (self.last_word || out.starts_with(b":\nid: ")), "{}", out.escape_ascii());
         }
     }
 
