@@ -41,6 +41,7 @@ use self::forms::Forms;
 use self::session::Session;
 use self::uri::Ids;
 use super::api::Failure;
+use super::queue::{Pushed, Subject};
 use super::{Application, Context, Exchange, Opening};
 use crate::clock::Moment;
 use crate::config::Config;
@@ -182,6 +183,11 @@ impl Application for Wamp {
         let me = ctx.me().key;
         self.leave(ctx, me);
         self.sessions.remove(&me);
+    }
+
+    fn on_queue(&mut self, exchange: &mut Exchange<'_>, pushed: &Pushed<'_>) -> Option<Result<usize, Failure>> {
+        let Subject::Topic(topic) = pushed.subject else { return None };
+        Some(procedures::check_topic(topic).map(|()| self.publish_json(exchange, topic, pushed.text)))
     }
 
     fn due(&self) -> Moment {

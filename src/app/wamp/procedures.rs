@@ -21,6 +21,15 @@ const INFO: &str = "form-lock-info";
 /// The procedures that nobody else can register.
 pub(super) const NAMES: [&str; 3] = [LOCK, RELEASE, INFO];
 
+/// Whether a backend can publish to a topic.
+pub(super) fn check_topic(topic: &str) -> Result<(), Failure> {
+    // Clients of WAMP v1 may be subscribed to what is a URI only to them.
+    if is_v1_uri(topic) && !is_reserved(topic) {
+        return Ok(());
+    }
+    Err(Failure::new(400, "the topic is not a URI that can be published to"))
+}
+
 /// Which form, and what shows that one holds it.
 #[derive(Debug, Default, Deserialize)]
 struct Asked {
@@ -196,10 +205,7 @@ impl Wamp {
 
     fn publish_for_backend(&mut self, exchange: &mut Exchange<'_>, data: &str) -> Result<String, Failure> {
         let Published { topic, realm, message, args, kwargs, lists } = api::read(data)?;
-        // Clients of WAMP v1 may be subscribed to what is a URI only to them.
-        if !is_v1_uri(&topic) || is_reserved(&topic) {
-            return Err(Failure::new(400, "the topic is not a URI that can be published to"));
-        }
+        check_topic(&topic)?;
         let args = match (message, args) {
             (Some(_), Some(_)) => return Err(Failure::new(400, "message and args: one of them can be sent")),
             (Some(message), None) => Some(["[", message.get(), "]"].concat()),

@@ -175,7 +175,6 @@ impl Wamp {
 
     /// Publishes a JSON object, as it came, to a topic of the realm of those who know of none. Gives how many clients it
     /// was sent to.
-    #[expect(dead_code, reason = "the queue publishes through it, once it is here")]
     pub(super) fn publish_json(&mut self, exchange: &mut Exchange<'_>, topic: &str, text: &str) -> usize {
         let args = ["[", text, "]"].concat();
         let realm = std::rc::Rc::clone(&self.realm);
