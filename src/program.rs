@@ -2,8 +2,9 @@
 //!
 //! It stands in the library, so that a program with applications of its own has all of it: see the crate docs.
 
+use std::fmt;
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
 use std::path::Path;
 use std::process::{self, ExitCode};
 use std::time::Duration;
@@ -33,11 +34,11 @@ pub fn main(own: &[Handler]) -> ExitCode {
     let handlers = [own, HANDLERS].concat();
     match cli::parse(std::env::args_os().skip(1)) {
         Ok(Command::Help(text)) => {
-            print!("{text}");
+            say(format_args!("{}", text.trim_end()));
             ExitCode::SUCCESS
         }
         Ok(Command::Version) => {
-            println!("websock {}", env!("CARGO_PKG_VERSION"));
+            say(format_args!("websock {}", env!("CARGO_PKG_VERSION")));
             ExitCode::SUCCESS
         }
         Ok(Command::Check(args)) => check(&args, &handlers),
@@ -169,7 +170,7 @@ fn log_settings(config: &Config) -> LogSettings {
 }
 
 /// Says why on standard error, where whoever started it looks, and in the log, where whoever finds it stopped does.
-fn failed(why: &dyn std::fmt::Display) -> ExitCode {
+fn failed(why: &dyn fmt::Display) -> ExitCode {
     eprintln!("websock: {why}");
     error!("{why}");
     ExitCode::from(FAILED)
@@ -190,13 +191,13 @@ fn check(args: &ServeArgs, handlers: &[Handler]) -> ExitCode {
         Err(code) => return code,
     };
     for notice in notices {
-        println!("notice: {notice}");
+        say(format_args!("notice: {notice}"));
     }
     let mut code = ExitCode::SUCCESS;
     match check_certificate(&config) {
         Ok(None) => {}
-        Ok(Some((true, outlook))) => println!("{outlook}"),
-        Ok(Some((false, outlook))) => println!("notice: {outlook}"),
+        Ok(Some((true, outlook))) => say(format_args!("{outlook}")),
+        Ok(Some((false, outlook))) => say(format_args!("notice: {outlook}")),
         Err(error) => {
             eprintln!("websock: {error}");
             code = ExitCode::from(WRONG);
@@ -204,13 +205,13 @@ fn check(args: &ServeArgs, handlers: &[Handler]) -> ExitCode {
     }
     for listen in &config.listen {
         let ListenAddress::Tcp(address) = listen else {
-            println!("listens on {listen} ({:04o})", config.socket_mode);
+            say(format_args!("listens on {listen} ({:04o})", config.socket_mode));
             continue;
         };
         match address.resolve() {
             Ok(addresses) => {
                 let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
-                println!("listens on {listen} ({})", addresses.join(", "));
+                say(format_args!("listens on {listen} ({})", addresses.join(", ")));
             }
             Err(error) => {
                 eprintln!("websock: can't resolve {listen}: {error}");
@@ -221,24 +222,31 @@ fn check(args: &ServeArgs, handlers: &[Handler]) -> ExitCode {
         }
     }
     for row in &config.resources {
-        println!("serves {} with {}", row.path, row.handler);
+        say(format_args!("serves {} with {}", row.path, row.handler));
     }
     if !config.zmq.bind.is_empty() {
-        println!("takes messages from the queue at {}", config.zmq.bind);
+        say(format_args!("takes messages from the queue at {}", config.zmq.bind));
     }
     let login = &config.session_login;
     if let Some(path) = login.save_path.as_ref().filter(|_| login.require) {
-        println!("lets in browsers whose session in {} has a true {}", path.folder.display(), login.key);
+        say(format_args!("lets in browsers whose session in {} has a true {}", path.folder.display(), login.key));
     }
     for problem in login::problems(&config) {
-        println!("notice: {problem}");
+        say(format_args!("notice: {problem}"));
     }
     match &config.log_file {
-        Some(file) => println!("logs to {}{}", file.display(), if config.console { " and the console" } else { "" }),
-        None if config.console => println!("logs to the console"),
-        None => println!("logs warnings and errors to the console"),
+        Some(file) => {
+            say(format_args!("logs to {}{}", file.display(), if config.console { " and the console" } else { "" }))
+        }
+        None if config.console => say(format_args!("logs to the console")),
+        None => say(format_args!("logs warnings and errors to the console")),
     }
     code
+}
+
+/// Says something on standard output. Whoever reads there may have had enough.
+fn say(line: fmt::Arguments<'_>) {
+    let _ = writeln!(io::stdout(), "{line}");
 }
 
 fn health(args: &ServeArgs, handlers: &[Handler]) -> ExitCode {

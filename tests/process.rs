@@ -321,6 +321,19 @@ fn a_wrong_command_line_is_exit_code_2_and_says_where_to_read_on() {
 }
 
 #[test]
+fn whoever_reads_what_is_said_may_have_had_enough() {
+    for argument in ["--check", "--help", "--version"] {
+        let mut command = server::program();
+        command.args(["--address", "ws://127.0.0.1:0", argument]).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the program");
+        drop(child.stdout.take());
+        let output = child.wait_with_output().expect("the program");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && said.is_empty(), "{argument}: {said}");
+    }
+}
+
+#[test]
 fn check_says_what_a_server_would_do() {
     let folder = Folder::new();
     let text = "address = ws://127.0.0.1:8096, [::1]:9\nlogfile = a.log\n[resources]\n/a = relay\n/b = echo\n";
