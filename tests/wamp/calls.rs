@@ -34,7 +34,7 @@ fn a_call_is_answered_by_its_callee() {
         callee.say(&answer);
         assert_eq!(caller.answer(request), expected);
     }
-    for (turn, payload) in (1..).zip([vec![], vec![args.clone()], vec![args.clone(), kwargs.clone()]]) {
+    for (turn, payload) in (1..).zip([vec![], vec![args.clone()], vec![args, kwargs]]) {
         one(&mut json, &mut packed, ("com.example.packed", in_packed), &payload, turn);
         one(&mut packed, &mut json, ("com.example.json", in_json), &payload, turn);
     }

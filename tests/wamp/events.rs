@@ -57,7 +57,7 @@ fn an_event_reaches_subscribers_as_it_was_published() {
     let args = json!([1, -2.5, "ü\"\u{1}", null, [true, {}], {"k": [1e300]}]);
     let kwargs = json!({"name": "value", "list": [1, 2]});
     let mut other = Peer::json(&server);
-    for payload in [vec![], vec![json!([])], vec![args.clone()], vec![args.clone(), kwargs.clone()]] {
+    for payload in [vec![], vec![json!([])], vec![args.clone()], vec![args, kwargs.clone()]] {
         let publication = other.publish(json!({}), topic, &payload);
         for peer in [&mut one, &mut two, &mut packed] {
             let expected = [json!(36), json!(id), json!(publication), json!({})].into_iter();

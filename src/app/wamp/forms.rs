@@ -5,7 +5,7 @@
 //! can so tell a late comer from the present holder. The numbers go on from the time of day, in milliseconds, so that
 //! they rise over restarts of the server as well.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
@@ -97,7 +97,8 @@ pub(super) enum Denied {
 #[derive(Debug, Default)]
 pub(super) struct Forms {
     locks: BTreeMap<FormId, Lock>,
-    by_holder: BTreeSet<(ConnectionKey, FormId)>,
+    /// Of those who are here.
+    by_holder: HashMap<ConnectionKey, BTreeSet<FormId>>,
     /// Those that are kept for who has gone.
     kept: BTreeSet<(Moment, FormId)>,
     last_fence: u64,
@@ -122,18 +123,19 @@ impl Forms {
             if lock.is_kept() {
                 self.kept.remove(&(lock.until, form.clone()));
             } else {
-                self.by_holder.remove(&(lock.holder.client, form.clone()));
+                let former = lock.holder.client;
+                forget(&mut self.by_holder, former, form);
             }
-            self.by_holder.insert((editor.client, form.clone()));
+            self.by_holder.entry(editor.client).or_default().insert(form.clone());
             lock.holder = editor;
             lock.until = Moment::NEVER;
         } else {
-            if self.locks.len() >= MAX_LOCKS || self.of(editor.client).count() >= MAX_OF_ONE {
+            if self.locks.len() >= MAX_LOCKS || self.count_of(editor.client) >= MAX_OF_ONE {
                 return Err(Denied::TooMany);
             }
             let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
             self.last_fence = millis.max(self.last_fence + 1);
-            self.by_holder.insert((editor.client, form.clone()));
+            self.by_holder.entry(editor.client).or_default().insert(form.clone());
             let lock = Lock {
                 holder: editor,
                 token: Token::draw(random),
@@ -169,13 +171,12 @@ impl Forms {
 
     /// A client has gone: its locks go, or are kept for a while. Gives those that have gone.
     pub(super) fn leave(&mut self, client: ConnectionKey, now: Moment) -> Vec<FormId> {
-        let held: Vec<FormId> = self.of(client).cloned().collect();
+        let held: Vec<FormId> = self.by_holder.remove(&client).into_iter().flatten().collect();
         if self.grace.is_zero() {
             held.iter().for_each(|form| self.remove(form));
             return held;
         }
         for form in held {
-            self.by_holder.remove(&(client, form.clone()));
             if let Some(lock) = self.locks.get_mut(&form) {
                 lock.until = now.after(self.grace);
                 self.kept.insert((lock.until, form));
@@ -206,16 +207,25 @@ impl Forms {
         self.locks.get(form).filter(|lock| lock.token.is(token))
     }
 
-    /// The forms that a client holds.
-    pub(super) fn of(&self, client: ConnectionKey) -> impl Iterator<Item = &FormId> {
-        let first = (client, FormId { realm: "".into(), topic: "".into() });
-        self.by_holder.range(first..).take_while(move |(holder, _)| *holder == client).map(|(_, form)| form)
+    /// How many forms a client holds. Asked whenever something has happened to one.
+    pub(super) fn count_of(&self, client: ConnectionKey) -> usize {
+        self.by_holder.get(&client).map_or(0, BTreeSet::len)
     }
 
     fn remove(&mut self, form: &FormId) {
         if let Some(lock) = self.locks.remove(form) {
-            self.by_holder.remove(&(lock.holder.client, form.clone()));
+            forget(&mut self.by_holder, lock.holder.client, form);
             self.kept.remove(&(lock.until, form.clone()));
+        }
+    }
+}
+
+/// A client doesn't hold a form any more.
+fn forget(by_holder: &mut HashMap<ConnectionKey, BTreeSet<FormId>>, client: ConnectionKey, form: &FormId) {
+    if let Some(forms) = by_holder.get_mut(&client) {
+        forms.remove(form);
+        if forms.is_empty() {
+            by_holder.remove(&client);
         }
     }
 }
@@ -249,7 +259,8 @@ mod tests {
     fn check(forms: &Forms) {
         let kept = forms.locks.values().filter(|lock| lock.is_kept()).count();
         assert_eq!(forms.kept.len(), kept);
-        assert_eq!(forms.by_holder.len(), forms.locks.len() - kept);
+        assert_eq!(forms.by_holder.values().map(BTreeSet::len).sum::<usize>(), forms.locks.len() - kept);
+        assert!(forms.by_holder.values().all(|held| !held.is_empty()));
     }
 
     #[test]
@@ -302,7 +313,7 @@ mod tests {
         // Where the old connection is only believed to be there, the token moves the lock all the same.
         assert_eq!(lock(&mut forms, "form.a", 4, Some(&token), 1), Some((token.clone(), fence, false)));
         assert!(forms.leave(editor(3).client, Moment::START).is_empty());
-        assert_eq!(forms.of(editor(4).client).count(), 1);
+        assert_eq!(forms.count_of(editor(4).client), 1);
         assert_eq!(forms.release(&form("form.a"), editor(9).client, Some(&token)), Ok(()));
         check(&forms);
     }

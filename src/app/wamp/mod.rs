@@ -210,6 +210,6 @@ impl Application for Wamp {
     fn held_for(&self, client: ConnectionKey) -> usize {
         self.sessions
             .get(&client)
-            .map_or(0, |session| session.held + session.calls * CALL + self.forms.of(client).count() * forms::LOCK_SIZE)
+            .map_or(0, |session| session.held + session.calls * CALL + self.forms.count_of(client) * forms::LOCK_SIZE)
     }
 }

@@ -223,7 +223,7 @@ impl Wamp {
             return Err(Failure::new(400, "lists and objects are nested too deeply"));
         }
         let realm = self.realm_of(realm.as_deref());
-        let filter = Filter { publisher: None, lists };
+        let filter = Filter::new(None, lists);
         exchange.begin_push("publish", data.len());
         let sent = self.publish(exchange, (&realm, &topic), Payload { args, kwargs }, &filter, None);
         Ok(sent.1.to_string())

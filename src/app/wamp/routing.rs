@@ -16,8 +16,22 @@ use crate::id::ConnectionKey;
 #[derive(Debug, Default)]
 pub(super) struct Filter {
     /// The publisher, where it is not to get its own event.
-    pub(super) publisher: Option<ConnectionKey>,
-    pub(super) lists: Lists,
+    publisher: Option<ConnectionKey>,
+    lists: Lists,
+}
+
+impl Filter {
+    pub(super) fn new(publisher: Option<ConnectionKey>, mut lists: Lists) -> Self {
+        // To be searched: a list may be as long as a message, and each subscriber is looked for.
+        for ids in [&mut lists.exclude, &mut lists.eligible].into_iter().flatten() {
+            ids.sort_unstable();
+        }
+        let Lists { exclude_authid, exclude_authrole, eligible_authid, eligible_authrole, .. } = &mut lists;
+        for words in [exclude_authid, exclude_authrole, eligible_authid, eligible_authrole].into_iter().flatten() {
+            words.sort_unstable();
+        }
+        Self { publisher, lists }
+    }
 }
 
 /// The lists of a publisher's choice, under the names that they have as options.
@@ -43,11 +57,12 @@ impl Lists {
 
     /// Whether a client is on no list of those who don't get it, and on each list there is of those who may.
     fn admit(&self, who: &Identity) -> bool {
-        let has = |list: &[String], word: &str| list.iter().any(|listed| listed == word);
-        !self.exclude.as_ref().is_some_and(|ids| ids.contains(&who.session))
+        let has = |list: &[String], word: &str| list.binary_search_by(|listed| listed.as_str().cmp(word)).is_ok();
+        let lists = |ids: &[u64]| ids.binary_search(&who.session).is_ok();
+        !self.exclude.as_ref().is_some_and(|ids| lists(ids))
             && !self.exclude_authid.as_ref().is_some_and(|ids| has(ids, &who.authid))
             && !self.exclude_authrole.as_ref().is_some_and(|roles| has(roles, who.authrole))
-            && self.eligible.as_ref().is_none_or(|ids| ids.contains(&who.session))
+            && self.eligible.as_ref().is_none_or(|ids| lists(ids))
             && self.eligible_authid.as_ref().is_none_or(|ids| has(ids, &who.authid))
             && self.eligible_authrole.as_ref().is_none_or(|roles| has(roles, who.authrole))
     }
@@ -190,7 +205,7 @@ impl Wamp {
         not: Option<ConnectionKey>,
     ) {
         let args = status_list(status);
-        let filter = Filter { publisher: not, lists: Lists::default() };
+        let filter = Filter::new(not, Lists::default());
         self.publish(exchange, (&form.realm, &form.topic), Payload::list(&args), &filter, None);
     }
 

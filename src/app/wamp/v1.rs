@@ -129,8 +129,10 @@ impl Wamp {
         if session.prefixes.len() >= MAX_EACH {
             return Err(format!("more than {MAX_EACH} prefixes").into());
         }
-        if session.prefixes.insert(prefix.into(), uri.into()).is_none() {
-            session.held += ENTRY + prefix.len() + uri.len();
+        let size = |uri: &str| ENTRY + prefix.len() + uri.len();
+        session.held += size(uri);
+        if let Some(old) = session.prefixes.insert(prefix.into(), uri.into()) {
+            session.held = session.held.saturating_sub(size(&old));
         }
         Ok(())
     }
@@ -158,23 +160,23 @@ impl Wamp {
             return Err("PUBLISH: topics that begin with `wamp.` are the protocol's own".into());
         }
         let event = items.get(2).ok_or("PUBLISH: no event")?;
-        let mut filter = Filter { publisher: Some(me), lists: Lists::default() };
+        let (mut publisher, mut lists) = (Some(me), Lists::default());
         match items.get(3) {
             None => {}
             Some(raw) if raw.bytes == b"true" => {}
-            Some(raw) if raw.bytes == b"false" => filter.publisher = None,
+            Some(raw) if raw.bytes == b"false" => publisher = None,
             Some(raw) => {
-                filter.publisher = None;
-                filter.lists.exclude = Some(sessions(raw).ok_or("PUBLISH: neither excludeMe nor a list to exclude")?);
+                publisher = None;
+                lists.exclude = Some(sessions(raw).ok_or("PUBLISH: neither excludeMe nor a list to exclude")?);
             }
         }
         if let Some(raw) = items.get(4) {
-            filter.lists.eligible = Some(sessions(raw).ok_or("PUBLISH: eligible is not a list of session ids")?);
+            lists.eligible = Some(sessions(raw).ok_or("PUBLISH: eligible is not a list of session ids")?);
         }
         let args = [b"[", event.bytes, b"]"].concat();
         let payload = Payload { args: Some(Raw { format: Format::Json, bytes: &args }), kwargs: None };
         let Some(realm) = self.sessions.get(&me).and_then(|session| session.realm.clone()) else { return Ok(()) };
-        self.publish(ctx, (&realm, &topic), payload, &filter, None);
+        self.publish(ctx, (&realm, &topic), payload, &Filter::new(publisher, lists), None);
         Ok(())
     }
 

@@ -429,7 +429,7 @@ impl Wamp {
             }
             return Ok(());
         }
-        let filter = Filter { publisher: exclude_me.unwrap_or(true).then_some(me), lists };
+        let filter = Filter::new(exclude_me.unwrap_or(true).then_some(me), lists);
         let disclosed = disclose_me.unwrap_or_default().then(|| self.identity(ctx, me)).flatten();
         let (publication, _) = self.publish(ctx, (realm, &topic), payload, &filter, disclosed.as_ref());
         if acknowledge {
@@ -454,7 +454,7 @@ impl Wamp {
 
 /// Takes a message apart.
 fn read(raw: Raw<'_>) -> Result<(u64, Said<'_>), Violation> {
-    let items = raw.items().ok_or_else(|| match raw.format {
+    let items = raw.items().ok_or(match raw.format {
         Format::Json => "not a JSON list, or nested too deeply",
         Format::MsgPack => "not a MessagePack list, or nested too deeply",
     })?;

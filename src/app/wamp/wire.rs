@@ -14,6 +14,9 @@ use crate::proto::Kind;
 /// have to recurse further than it should on a peer's word.
 pub(super) const MAX_DEPTH: usize = 64;
 
+/// Longest sentence on what is wrong with options, in characters.
+const MAX_QUOTED: usize = 160;
+
 /// Items of a message that are told apart; what stands behind them is one piece.
 const SPANS: usize = 8;
 
@@ -112,7 +115,8 @@ impl<'a> Raw<'a> {
         if matches!(self.bytes, b"{}" | [0x80]) {
             return Ok(T::default());
         }
-        serde_json::from_str(&self.to_json()).map_err(|error| error.to_string())
+        // What is wrong may be quoted, and be as long as it likes.
+        serde_json::from_str(&self.to_json()).map_err(|error| error.to_string().chars().take(MAX_QUOTED).collect())
     }
 
     /// Appends it in `format`. Another format than its own can't say everything: what it has no way to say is null there.
@@ -172,7 +176,7 @@ pub(super) enum Val<'a> {
     Bool(bool),
     Int(u64),
     Text(&'a str),
-    Dict(&'a [(&'a str, Val<'a>)]),
+    Dict(&'a [(&'a str, Self)]),
     Raw(Raw<'a>),
 }
 

@@ -36,6 +36,7 @@ pub mod ini;
 pub mod login;
 pub mod relay;
 pub mod session;
+pub mod wamp;
 
 mod pieces;
 mod wire;
@@ -52,4 +53,5 @@ pub const TARGETS: &[Target] = &[
     ("ini", ini::run),
     ("login", login::run),
     ("relay", relay::run),
+    ("wamp", wamp::run),
 ];
