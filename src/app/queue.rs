@@ -142,6 +142,8 @@ mod tests {
             (relay, br#"{"opcode":"broadcast","message":1,"wait":5}"#, "neither a batch nor the queue can wait"),
             (relay, br#"{"opcode":"feedback","message":1}"#, "feedback needs a uuid or an ident"),
             (relay, br#"{"topic":"t"}"#, "nothing here has topics"),
+            ("/ = wamp", br#"{"topic":"a b"}"#, "the topic is not a URI that can be published to"),
+            ("/ = wamp", br#"{"opcode":"feedback","message":1}"#, "nothing here acts on the opcode"),
             (echo, br#"{"opcode":"broadcast","message":1}"#, r#"nothing here acts on the opcode "broadcast""#),
         ] {
             let file = std::path::Path::new("test.ini");

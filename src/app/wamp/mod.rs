@@ -179,15 +179,17 @@ impl Application for Wamp {
         self.on_service(exchange, action, data)
     }
 
+    fn on_queue(&mut self, exchange: &mut Exchange<'_>, pushed: &Pushed<'_>) -> Option<Result<usize, Failure>> {
+        match pushed.subject {
+            Subject::Topic(topic) => Some(self.publish_json(exchange, topic, pushed.text)),
+            Subject::Opcode(_) => None,
+        }
+    }
+
     fn on_close(&mut self, ctx: &mut Context<'_>, _end: &End) {
         let me = ctx.me().key;
         self.leave(ctx, me);
         self.sessions.remove(&me);
-    }
-
-    fn on_queue(&mut self, exchange: &mut Exchange<'_>, pushed: &Pushed<'_>) -> Option<Result<usize, Failure>> {
-        let Subject::Topic(topic) = pushed.subject else { return None };
-        Some(procedures::check_topic(topic).map(|()| self.publish_json(exchange, topic, pushed.text)))
     }
 
     fn due(&self) -> Moment {

@@ -21,15 +21,6 @@ const INFO: &str = "form-lock-info";
 /// The procedures that nobody else can register.
 pub(super) const NAMES: [&str; 3] = [LOCK, RELEASE, INFO];
 
-/// Whether a backend can publish to a topic.
-pub(super) fn check_topic(topic: &str) -> Result<(), Failure> {
-    // Clients of WAMP v1 may be subscribed to what is a URI only to them.
-    if is_v1_uri(topic) && !is_reserved(topic) {
-        return Ok(());
-    }
-    Err(Failure::new(400, "the topic is not a URI that can be published to"))
-}
-
 /// Which form, and what shows that one holds it.
 #[derive(Debug, Default, Deserialize)]
 struct Asked {
@@ -219,15 +210,44 @@ impl Wamp {
         if args.is_some_and(|args| !args.is_list()) || kwargs.is_some_and(|kwargs| !kwargs.is_dict()) {
             return Err(Failure::new(400, "args must be a list, and kwargs an object"));
         }
-        if args.into_iter().chain(kwargs).any(|raw| json::is_too_deep(raw.bytes)) {
-            return Err(Failure::new(400, "lists and objects are nested too deeply"));
-        }
+        args.into_iter().chain(kwargs).try_for_each(|raw| check_depth(raw.bytes))?;
         let realm = self.realm_of(realm.as_deref());
         let filter = Filter::new(None, lists);
         exchange.begin_push("publish", data.len());
         let sent = self.publish(exchange, (&realm, &topic), Payload { args, kwargs }, &filter, None);
         Ok(sent.1.to_string())
     }
+
+    /// Publishes a JSON object, as it came, to a topic of the realm of those who know of none. Gives how many clients it
+    /// was sent to.
+    pub(super) fn publish_json(
+        &mut self,
+        exchange: &mut Exchange<'_>,
+        topic: &str,
+        text: &str,
+    ) -> Result<usize, Failure> {
+        check_topic(topic)?;
+        check_depth(text.as_bytes())?;
+        exchange.begin_push("publish", text.len());
+        let args = ["[", text, "]"].concat();
+        let realm = Rc::clone(&self.realm);
+        Ok(self.publish(exchange, (&realm, topic), Payload::list(&args), &Filter::default(), None).1)
+    }
+}
+
+/// Clients of WAMP v1 may be subscribed to what is a URI only to them.
+fn check_topic(topic: &str) -> Result<(), Failure> {
+    if is_v1_uri(topic) && !is_reserved(topic) {
+        return Ok(());
+    }
+    Err(Failure::new(400, "the topic is not a URI that can be published to"))
+}
+
+fn check_depth(text: &[u8]) -> Result<(), Failure> {
+    if json::is_too_deep(text) {
+        return Err(Failure::new(400, "lists and objects are nested too deeply"));
+    }
+    Ok(())
 }
 
 /// What a caller says: an object as the first argument, or named arguments. The form is there and is one.

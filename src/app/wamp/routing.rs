@@ -188,14 +188,6 @@ impl Wamp {
         (publication, receivers)
     }
 
-    /// Publishes a JSON object, as it came, to a topic of the realm of those who know of none. Gives how many clients it
-    /// was sent to.
-    pub(super) fn publish_json(&mut self, exchange: &mut Exchange<'_>, topic: &str, text: &str) -> usize {
-        let args = ["[", text, "]"].concat();
-        let realm = std::rc::Rc::clone(&self.realm);
-        self.publish(exchange, (&realm, topic), Payload::list(&args), &Filter::default(), None).1
-    }
-
     /// Tells the subscribers of a form what has become of it, all but `not`.
     pub(super) fn tell_form(
         &mut self,

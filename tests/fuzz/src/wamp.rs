@@ -21,7 +21,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use serde_json::Value;
-use websock::app::handler_names;
+use websock::app::{HANDLERS, handler_names};
 use websock::clock::Moment;
 use websock::config::Config;
 use websock::id::ClientIds;
@@ -79,8 +79,8 @@ fn count(bytes: &mut [u8]) {
 /// See the top.
 pub fn run(data: &[u8]) {
     DRAWN.set(0);
-    let hub =
-        CONFIG.with(|config| Hub::new(config.clone(), vec![Ipv4Addr::LOCALHOST.into()], (), ClientIds::new(count)));
+    let hub = CONFIG
+        .with(|config| Hub::new(config.clone(), HANDLERS, vec![Ipv4Addr::LOCALHOST.into()], (), ClientIds::new(count)));
     let mut world = World { hub, now: Moment::START, clients: Vec::new(), published: 0, heard: 0 };
     SUBPROTOCOLS.iter().for_each(|subprotocol| world.connect(subprotocol));
     world.say(WITNESS, Opcode::Text, HELLO.as_bytes());
