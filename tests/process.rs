@@ -323,7 +323,7 @@ fn a_wrong_command_line_is_exit_code_2_and_says_where_to_read_on() {
 #[test]
 fn whoever_reads_what_is_said_may_have_had_enough() {
     for argument in ["--check", "--help", "--version"] {
-        let mut command = server::program();
+        let mut command = program();
         command.args(["--address", "ws://127.0.0.1:0", argument]).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("the program");
         drop(child.stdout.take());

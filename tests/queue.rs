@@ -16,7 +16,7 @@ use zmq::{Context, DONTWAIT, Error, PUSH, SNDMORE, Socket};
 #[path = "common/server.rs"]
 mod server;
 
-use server::{Client, ELSEWHERE, Folder, PATIENCE, Server, program, wait_until};
+use server::{Client, ELSEWHERE, Folder, PATIENCE, Server, program, upgrade, wait_until};
 
 const BIND: &str = "[zmq]\nbind = tcp://127.0.0.1:*\n";
 
@@ -79,6 +79,54 @@ fn a_message_does_what_it_does_over_the_api() {
     worker.expect_nothing_else();
     assert_eq!((counted(&server, "delivered"), counted(&server, "nobody")), (3, 1));
     assert_eq!((counted(&server, "unusable"), counted(&server, "forbidden")), (0, 0));
+}
+
+/// A subscriber, in `subprotocol`, which says these and gets an answer to each.
+fn wamp(server: &Server, subprotocol: &str, says: &[&str]) -> Client {
+    let mut client = Client::connect(server.address());
+    client.send(upgrade("/wamp", &format!("Sec-WebSocket-Protocol: {subprotocol}\r\n")).as_bytes());
+    assert!(client.head().starts_with("HTTP/1.1 101 "));
+    for text in says {
+        client.say(text);
+        client.frame();
+    }
+    client
+}
+
+#[test]
+fn a_message_with_a_topic_goes_to_its_subscribers() {
+    let server = Server::start(&format!("{BIND}[resources]\n/wamp = wamp\n"));
+    // The first frame of version 1 is its greeting, so that what the first subscription brings is one more.
+    let mut first = wamp(&server, "wamp", &[r#"[5,"shop.orders"]"#]);
+    let hello = r#"[1,"realm1",{"roles":{"subscriber":{}}}]"#;
+    let mut second = wamp(&server, "wamp.2.json", &[hello, r#"[32,1,{},"shop.orders"]"#, r#"[32,2,{},"shop.form.7"]"#]);
+    assert!(second.frame().text().contains(r#"{"status":"subscribed"}"#));
+    let queue = push_to(&endpoint(&server));
+    let (order, form) = (r#"{"topic":"shop.orders", "n":[1,"ü"]}"#, r#"{"form":"shop.form.7","by":"kim"}"#);
+    push(&queue, order);
+    push(&queue, r#"{"topic":"shop.nobody"}"#);
+    push(&queue, form);
+    first.expect(&[&format!(r#"[8,"shop.orders",{order}]"#)]);
+    for object in [order, form] {
+        let frame = second.frame();
+        assert!(frame.text().starts_with("[36,") && frame.text().ends_with(&format!(",{{}},[{object}]]")), "{frame:?}");
+    }
+    assert_eq!((counted(&server, "delivered"), counted(&server, "nobody")), (2, 1));
+    let deep = format!(r#"{{"topic":"t","x":{}{}}}"#, "[".repeat(100_000), "]".repeat(100_000));
+    let long = format!(r#"{{"topic":"{}"}}"#, "x".repeat(100_000));
+    let bad = [
+        r#"{"topic":"a b"}"#,
+        r#"{"topic":"wamp.session.on_join"}"#,
+        r#"{"opcode":"broadcast","message":1}"#,
+        &deep,
+        &long,
+    ];
+    for text in bad {
+        push(&queue, text);
+    }
+    wait_until("none of them is used", || counted(&server, "unusable") == bad.len() as u64);
+    push(&queue, order);
+    first.expect(&[&format!(r#"[8,"shop.orders",{order}]"#)]);
 }
 
 #[test]
