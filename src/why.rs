@@ -95,6 +95,9 @@ fn print(history: &Value, out: &mut impl Write) -> io::Result<()> {
         (Some(uuid), _) => writeln!(out, "{uuid} is not connected")?,
         (None, _) => writeln!(out, "message {}", history["id"].as_str().unwrap_or_default())?,
     }
+    if let Some(earlier) = history["earlier"].as_u64() {
+        writeln!(out, "({earlier} earlier events are left out)")?;
+    }
     for event in history["events"].as_array().into_iter().flatten() {
         writeln!(out, "{}  {}", time(&event["at"]), sentence(event))?;
     }

@@ -356,6 +356,10 @@ fn what_happened_to_a_client_and_to_a_message_is_told() {
     let history = watcher.why(&uuid.to_uppercase());
     assert_eq!(history["connected"], false);
     assert_eq!(history["events"].as_array().and_then(|events| events.last()).expect("events")["event"], "closed");
+    let last = watcher.ask(json!({"ask": "why", "target": uuid, "limit": 1}));
+    assert_eq!((told(&last["events"], &["event"]), &last["earlier"]), (vec![json!(["closed"])], &json!(2)));
+    let none = watcher.ask(json!({"ask": "why", "target": uuid, "limit": 0}));
+    assert_eq!((&none["events"], &none["earlier"], &history["earlier"]), (&json!([]), &json!(3), &Value::Null));
     // What a watcher is told is nothing that happened.
     watcher.snapshot();
     assert_eq!(told(&watcher.why(own)["events"], &["event"]), [json!(["opened"]), json!(["pushed"])]);

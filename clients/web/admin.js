@@ -18,6 +18,7 @@ const SILENCE = 10_000;
 /** Clients and endings that are listed at most, and how long after an answer a list is not asked for again; ms. */
 const LISTED = 100;
 const ENDINGS = 50;
+const EVENTS_SHOWN = 100;
 const LIST_PAUSE = 2_000;
 const TYPING_PAUSE = 250;
 /** A turn of the loop that takes so many seconds is felt by everybody. */
@@ -320,16 +321,17 @@ element('why-form').addEventListener('submit', (event) => {
 async function lookUp() {
   const target = element('why').value.trim();
   if (target === '') return;
-  const answer = await ask('why', { target });
+  const answer = await ask('why', { target, limit: EVENTS_SHOWN });
   if (answer.error) {
     element('why-hint').textContent = `${answer.error[0].toUpperCase()}${answer.error.slice(1)}.`;
     element('events').replaceChildren();
     return;
   }
-  const { connected, events, since } = answer;
+  const { connected, events, since, earlier } = answer;
   const is = connected === undefined ? 'A message' : connected ? 'Connected' : 'Not connected';
   const remembered = since ? `What has happened is remembered since ${timeOf(since)}.` : 'Nothing is remembered here.';
-  element('why-hint').textContent = `${is}. ${remembered}`;
+  const cut = earlier ? ` The latest ${number(events.length)} of ${number(events.length + earlier)} events:` : '';
+  element('why-hint').textContent = `${is}. ${remembered}${cut}`;
   element('events').replaceChildren(...events.toReversed().map(eventItem));
 }
 

@@ -9,12 +9,12 @@
 //! |---------------------------------------------|----------------------------------------------|
 //! | `{"ask":"clients","search":TEXT,"limit":N}` | `{"tell":"clients","total":N,"clients":[…]}` |
 //! | `{"ask":"endings","limit":N}`               | `{"tell":"endings","endings":[…]}`           |
-//! | `{"ask":"why","target":UUID-OR-MESSAGE-ID}` | `{"tell":"why","events":[…],…}`              |
+//! | `{"ask":"why","target":ID,"limit":N}`       | `{"tell":"why","events":[…],…}`              |
 //! | `{"ask":"send","to":WHOM,"message":…}`      | `{"tell":"send","delivered":N,"message":ID}` |
 //!
-//! Endings and events are what the [recorder](super::recorder) has: see [`why`](super::why). WHOM is `{"uuid":…}`,
-//! `{"ident":…}` or `{"everyone":true}`. Whatever can't be done: `{"tell":"error","error":…}`. A `"number"` that is sent along
-//! stands in the answer as well.
+//! ID is a client's UUID or a message's id; endings and events are what the [recorder](super::recorder) has, as
+//! [`why`](super::why) tells it. WHOM is `{"uuid":…}`, `{"ident":…}` or `{"everyone":true}`. Whatever can't be done:
+//! `{"tell":"error","error":…}`. A `"number"` that is sent along stands in the answer as well.
 
 mod asks;
 mod snapshot;

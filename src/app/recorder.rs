@@ -142,6 +142,21 @@ pub enum Event<'a> {
     },
 }
 
+/// What kind of event it is: in the order of [`Event`], which is how it stands in a record.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[expect(missing_docs, reason = "the events are described")]
+pub enum Kind {
+    Opened,
+    Closed,
+    Pushed,
+    Handed,
+    HandedToMany,
+    Overrun,
+    Missed,
+    Acknowledged,
+    Refused,
+}
+
 impl<'a> Event<'a> {
     /// A client has come to `path`, from a page of `origin`.
     pub fn opened(client: &'a Client, path: &'a str, origin: &'a str) -> Self {
@@ -240,18 +255,68 @@ impl Recorder {
 
     /// Goes through what has happened, the oldest first.
     pub fn each(&self, mut see: impl FnMut(Moment, Event<'_>)) {
+        self.walk(
+            |_| true,
+            |at, event| {
+                see(at, event);
+                true
+            },
+        );
+    }
+
+    /// The same, for events of some kinds: the others are passed over, which is much faster than to read them.
+    pub fn each_of(&self, kinds: &[Kind], mut see: impl FnMut(Moment, Event<'_>)) {
+        self.walk(
+            |kind| kinds.iter().any(|wanted| *wanted as u8 == kind),
+            |at, event| {
+                see(at, event);
+                true
+            },
+        );
+    }
+
+    /// Since when everything is remembered; `None`: nothing is.
+    pub fn oldest(&self) -> Option<Moment> {
+        let mut oldest = None;
+        self.walk(
+            |_| true,
+            |at, _| {
+                oldest = Some(at);
+                false
+            },
+        );
+        oldest
+    }
+
+    /// Reads the records whose kind is wanted until `see` says that it has seen enough.
+    fn walk(&self, is_wanted: impl Fn(u8) -> bool, mut see: impl FnMut(Moment, Event<'_>) -> bool) {
         let mut record = [0; MAX_RECORD];
         let mut at = self.start;
-        while at < self.end {
+        let mut go_on = true;
+        while at < self.end && go_on {
             let length = self.length_at(at);
-            let body = &mut record[..length];
-            self.get(at + PREFIX as u64, body);
-            at += (PREFIX + length) as u64;
-            match postcard::from_bytes::<(u64, Event<'_>)>(body) {
-                Ok((millis, event)) => see(Moment::from_millis(millis), event),
+            let body = at + PREFIX as u64;
+            at = body + length as u64;
+            if !is_wanted(self.kind_at(body)) {
+                continue;
+            }
+            let body_bytes = &mut record[..length];
+            self.get(body, body_bytes);
+            match postcard::from_bytes::<(u64, Event<'_>)>(body_bytes) {
+                Ok((millis, event)) => go_on = see(Moment::from_millis(millis), event),
                 Err(error) => debug_assert!(false, "what was written can be read: {error}"),
             }
         }
+    }
+
+    /// The kind of the event of a record. A moment stands before it, in bytes of which all but the last have their highest
+    /// bit set.
+    fn kind_at(&self, body: u64) -> u8 {
+        let mut at = body;
+        while self.ring[self.place(at)] & 0x80 != 0 {
+            at += 1;
+        }
+        self.ring[self.place(at + 1)]
     }
 
     fn length_at(&self, at: u64) -> usize {
@@ -329,6 +394,54 @@ mod tests {
                 assert_eq!(seen, expected, "the last ones, in order");
             }
         }
+    }
+
+    #[test]
+    fn events_of_a_kind_are_found_among_the_others_wherever_the_ring_wraps() {
+        let events = |number: u64| {
+            let (client, id, message) =
+                (u32::try_from(number).unwrap(), ClientId::from_random([7; 16]), MessageId::default());
+            let (from, text) = (([127, 0, 0, 1].into(), 1), Cow::Borrowed("text"));
+            let (path, ident, origin, why, what) =
+                (text.clone(), text.clone(), text.clone(), text.clone(), text.clone());
+            let opened = Event::Opened { client, id, from, script: false, path, application: 0, ident, origin };
+            let (sent, outstanding, by_server, ident) = (1, None, true, text.clone());
+            [
+                (Kind::Opened, opened),
+                (Kind::Closed, Event::Closed { client, id, ident, by_server, code: 1000, why, sent, outstanding }),
+                (Kind::Pushed, Event::Pushed { message, from: Some(client), what, bytes: 1 }),
+                (Kind::Handed, Event::Handed { message, to: client, end: 1 }),
+                (Kind::HandedToMany, Event::HandedToMany { message, application: 0, clients: 1 }),
+                (Kind::Overrun, Event::Overrun { message, to: client }),
+                (Kind::Missed, Event::Missed { message, id: None, ident: text.clone() }),
+                (Kind::Acknowledged, Event::Acknowledged { message, by: client }),
+                (Kind::Refused, Event::Refused { from, status: 404, path: text.clone(), why: text }),
+            ]
+        };
+        let mut recorder = Recorder::new(1500);
+        for number in 0..300 {
+            // Moments of one byte and of several.
+            let at = Moment::from_millis(number * number);
+            for (kind, event) in events(number) {
+                recorder.record(at, &event);
+                let mut last = None;
+                recorder.each_of(&[kind], |at, event| last = Some((at, format!("{event:?}"))));
+                assert_eq!(last, Some((at, format!("{event:?}"))));
+            }
+            let count = |kinds: &[Kind]| {
+                let mut count = 0;
+                recorder.each_of(kinds, |_, _| count += 1);
+                count
+            };
+            let all = events(0).map(|(kind, _)| kind);
+            let mut whole = 0;
+            recorder.each(|_, _| whole += 1);
+            assert_eq!((count(&[]), count(&all)), (0, whole));
+            assert_eq!(all.iter().map(|kind| count(&[*kind])).sum::<usize>(), whole);
+        }
+        let mut first = None;
+        recorder.each(|at, _| first = first.or(Some(at)));
+        assert_eq!((recorder.oldest(), Recorder::new(1500).oldest()), (first, None));
     }
 
     #[test]

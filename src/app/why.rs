@@ -1,16 +1,37 @@
 //! Why somebody did not get something: what the [recorder](super::recorder) knows of one client or one message, as JSON.
+//!
+//! Everybody else waits meanwhile. So what is to be told is counted first, and words are made of the latest of it alone.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 
 use super::Exchange;
 use super::api::{self, Failure};
 use super::fates::{Fate, Progress, ending, wall};
-use super::recorder::{Event, Serial};
+use super::recorder::{Event, Kind, Serial};
 use super::registry::Address;
 use crate::clock::Moment;
 use crate::id::{ClientId, MessageId};
+
+/// How many events are told of where it wasn't said, and at most.
+const EVENTS: usize = 1000;
+const MAX_EVENTS: usize = 10_000;
+
+/// The kinds of events that concern a message, and those that concern a client.
+const OF_MESSAGES: &[Kind] =
+    &[Kind::Pushed, Kind::Handed, Kind::HandedToMany, Kind::Overrun, Kind::Missed, Kind::Acknowledged];
+const OF_CLIENTS: &[Kind] = &[
+    Kind::Opened,
+    Kind::Closed,
+    Kind::Pushed,
+    Kind::Handed,
+    Kind::HandedToMany,
+    Kind::Overrun,
+    Kind::Missed,
+    Kind::Acknowledged,
+];
 
 /// What is asked for.
 #[derive(Deserialize)]
@@ -19,6 +40,8 @@ struct Question {
     uuid: Option<String>,
     /// A message's id.
     id: Option<String>,
+    /// How many events are told of: the latest.
+    limit: Option<usize>,
 }
 
 /// Something that has happened, as it is told.
@@ -73,9 +96,18 @@ struct History {
     connected: Option<bool>,
     /// In the order in which it happened.
     events: Vec<Row>,
+    /// How many events there were before these.
+    #[serde(skip_serializing_if = "is_none_of_them")]
+    earlier: usize,
     /// Since when everything is remembered, in seconds since 1970. `None`: nothing is.
     #[serde(skip_serializing_if = "Option::is_none")]
     since: Option<f64>,
+}
+
+/// For serde, which asks by reference.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks by reference")]
+const fn is_none_of_them(count: &usize) -> bool {
+    *count == 0
 }
 
 /// What is known about connections that are spoken of.
@@ -86,13 +118,15 @@ struct Connections {
     progress: HashMap<Serial, Progress>,
     /// Those whose coming is remembered, and what served them.
     opened: HashMap<Serial, u8>,
+    /// Of those who are connected, how far their output has got: it takes a system call.
+    live: HashMap<Serial, Option<Progress>>,
 }
 
 impl Connections {
     /// Those who are connected, and those whose coming or going is remembered.
     fn of(exchange: &Exchange<'_>) -> Self {
         let mut known = Self::default();
-        exchange.recorder().each(|_, event| match event {
+        exchange.recorder().each_of(&[Kind::Opened, Kind::Closed], |_, event| match event {
             Event::Opened { client, id, application, .. } => {
                 known.ids.insert(client, id);
                 known.opened.insert(client, application);
@@ -118,15 +152,17 @@ impl Connections {
     }
 
     /// How far what ended at `end` of a connection's output has got.
-    fn fate(&self, exchange: &Exchange<'_>, serial: Serial, end: u32) -> Option<&'static str> {
-        let gone = self.progress.get(&serial).copied();
-        let live = || {
+    fn fate(&mut self, exchange: &Exchange<'_>, serial: Serial, end: u32) -> Option<&'static str> {
+        if let Some(gone) = self.progress.get(&serial) {
+            // What was on its way to one who has gone has not got any further.
+            let fate = gone.of(end);
+            return Some(if fate == Fate::Received { fate.name() } else { "lost" });
+        }
+        let live = self.live.entry(serial).or_insert_with(|| {
             let client = self.ids.get(&serial).and_then(|id| exchange.clients().by_id(*id))?;
             (client.key.serial == serial).then(|| exchange.outlook().progress(client.key))?
-        };
-        let fate = gone.or_else(live)?.of(end);
-        // What was on its way to one who has gone has not got any further.
-        Some(if gone.is_some() && fate != Fate::Received { "lost" } else { fate.name() })
+        });
+        live.map(|live| live.of(end).name())
     }
 }
 
@@ -137,18 +173,19 @@ impl Connections {
 /// 400 where it is about neither, or both; 404 where nothing is known of it.
 pub fn why(exchange: &Exchange<'_>, data: &str) -> Result<String, Failure> {
     let question: Question = api::read(data)?;
+    let most = question.limit.unwrap_or(EVENTS).min(MAX_EVENTS);
     let history = match (&question.uuid, &question.id) {
         (Some(uuid), None) => {
             let id = ClientId::parse(uuid).ok_or_else(|| Failure::new(400, "the uuid is no UUID"))?;
-            of_client(exchange, id)
+            of_client(exchange, id, most)
         }
         (None, Some(id)) => {
             let message = MessageId::parse(id).ok_or_else(|| Failure::new(400, "the id is no message's"))?;
-            of_message(exchange, message)
+            of_message(exchange, message, most)
         }
         _ => return Err(Failure::new(400, "a uuid or an id is needed, and not both")),
     };
-    if history.events.is_empty() && history.connected != Some(true) {
+    if history.events.is_empty() && history.earlier == 0 && history.connected != Some(true) {
         return Err(Failure::new(
             404,
             "nothing is known of it: it was never here, or it was longer ago than is remembered",
@@ -161,107 +198,161 @@ pub fn why(exchange: &Exchange<'_>, data: &str) -> Result<String, Failure> {
 pub fn last_endings(exchange: &Exchange<'_>, most: usize) -> String {
     let clock = Clock::of(exchange);
     let mut rows = Vec::new();
-    exchange.recorder().each(|at, event| {
-        if matches!(event, Event::Closed { .. } | Event::Refused { .. }) {
-            rows.push(clock.row(at, &event));
-        }
-    });
+    latest(
+        exchange,
+        most,
+        &[Kind::Closed, Kind::Refused],
+        || |_: &_| true,
+        |at, event| rows.push(clock.row(at, event)),
+    );
     rows.reverse();
-    rows.truncate(most);
     serde_json::to_string(&rows).unwrap_or_default()
 }
 
-fn of_client(exchange: &Exchange<'_>, id: ClientId) -> History {
+/// Goes through the latest `most` of the events of some kinds that are `wanted`, the oldest first, and gives how many there
+/// were before them. `wanted` makes something that says which are, and that is shown all of these kinds in their order.
+fn latest<W: FnMut(&Event<'_>) -> bool>(
+    exchange: &Exchange<'_>,
+    most: usize,
+    kinds: &[Kind],
+    wanted: impl Fn() -> W,
+    mut see: impl FnMut(Moment, &Event<'_>),
+) -> usize {
+    let mut count = 0;
+    let mut is_wanted = wanted();
+    exchange.recorder().each_of(kinds, |_, event| count += usize::from(is_wanted(&event)));
+    let earlier = count.saturating_sub(most);
+    let mut is_wanted = wanted();
+    let mut seen = 0;
+    exchange.recorder().each_of(kinds, |at, event| {
+        if is_wanted(&event) {
+            seen += 1;
+            if seen > earlier {
+                see(at, &event);
+            }
+        }
+    });
+    earlier
+}
+
+fn of_client(exchange: &Exchange<'_>, id: ClientId, most: usize) -> History {
     let clock = Clock::of(exchange);
-    let known = Connections::of(exchange);
+    let mut known = Connections::of(exchange);
+    let pushed = pushes(exchange);
     let live = exchange.clients().by_id(id);
     // More than one where a client has come again under its UUID.
-    let is_it = |known: &Connections, serial: &Serial| known.ids.get(serial) == Some(&id);
-    let mut rows = Vec::new();
-    let mut broadcasts: HashMap<MessageId, (Moment, Option<Serial>, u32)> = HashMap::new();
+    let its: HashSet<Serial> = known.ids.iter().filter(|(_, known)| **known == id).map(|(serial, _)| *serial).collect();
     // Where it is open; whoever came longer ago than is remembered was so from the beginning.
-    let mut open: HashMap<Serial, u8> = live
+    let open_before: HashMap<Serial, u8> = live
         .filter(|client| !known.opened.contains_key(&client.key.serial))
         .map(|client| (client.key.serial, client.application().0))
         .into_iter()
         .collect();
-    let mut pushed: HashMap<MessageId, (Option<Serial>, String, u32)> = HashMap::new();
-    exchange.recorder().each(|at, event| {
-        let mut row = clock.row(at, &event);
-        match &event {
-            Event::Opened { client, application, .. } if is_it(&known, client) => {
+    let concerns_it = || {
+        let (mut open, its, pushed) = (open_before.clone(), &its, &pushed);
+        move |event: &Event<'_>| match event {
+            Event::Opened { client, application, .. } if its.contains(client) => {
                 open.insert(*client, *application);
+                true
             }
-            Event::Closed { client, .. } if is_it(&known, client) => drop(open.remove(client)),
-            Event::Pushed { message, from, what, bytes } => {
-                pushed.insert(*message, (*from, what.to_string(), *bytes));
-                if what == "broadcast" {
-                    broadcasts.insert(*message, (at, *from, *bytes));
-                }
-                if !from.as_ref().is_some_and(|from| is_it(&known, from)) {
-                    return;
-                }
-                row.event = "pushed";
+            Event::Closed { client, .. } if its.contains(client) => {
+                open.remove(client);
+                true
             }
-            Event::Handed { message, to, end } if is_it(&known, to) => {
+            Event::Pushed { from: Some(client), .. }
+            | Event::Handed { to: client, .. }
+            | Event::Overrun { to: client, .. }
+            | Event::Acknowledged { by: client, .. } => its.contains(client),
+            Event::HandedToMany { message, application, .. } => pushed.get(message).is_some_and(|push| {
+                push.what == "broadcast"
+                    && open.iter().any(|(serial, at)| at == application && Some(*serial) != push.from)
+            }),
+            Event::Missed { id: Some(missed), .. } => *missed == id,
+            _ => false,
+        }
+    };
+    let mut events = Vec::new();
+    let earlier = latest(exchange, most, OF_CLIENTS, concerns_it, |at, event| {
+        let mut row = clock.row(at, event);
+        match event {
+            Event::Handed { message, to, end } => {
                 row.fate = known.fate(exchange, *to, *end);
                 describe(&mut row, &known, pushed.get(message));
             }
-            Event::HandedToMany { message, application, .. } => {
-                let among = |(_, from, _): &(Moment, Option<Serial>, u32)| {
-                    open.iter().any(|(serial, at)| at == application && Some(*serial) != *from)
-                };
-                if !broadcasts.get(message).is_some_and(among) {
-                    return;
-                }
+            Event::HandedToMany { message, .. } | Event::Overrun { message, .. } | Event::Missed { message, .. } => {
                 describe(&mut row, &known, pushed.get(message));
             }
-            Event::Overrun { message, to } if is_it(&known, to) => describe(&mut row, &known, pushed.get(message)),
-            Event::Acknowledged { by, .. } if is_it(&known, by) => {}
-            Event::Missed { message, id: Some(missed), .. } if *missed == id => {
-                describe(&mut row, &known, pushed.get(message));
-            }
-            _ => return,
+            _ => {}
         }
-        rows.push(row);
+        events.push(row);
     });
-    History {
-        uuid: Some(id.to_string()),
-        id: None,
-        connected: Some(live.is_some()),
-        events: rows,
-        since: clock.remembered,
-    }
+    let (uuid, connected) = (Some(id.to_string()), Some(live.is_some()));
+    History { uuid, id: None, connected, events, earlier, since: clock.remembered }
 }
 
-fn describe(row: &mut Row, known: &Connections, pushed: Option<&(Option<Serial>, String, u32)>) {
-    if let Some((from, what, bytes)) = pushed {
+/// A message that somebody pushed.
+struct Push {
+    from: Option<Serial>,
+    what: Cow<'static, str>,
+    bytes: u32,
+}
+
+fn pushes(exchange: &Exchange<'_>) -> HashMap<MessageId, Push> {
+    let mut pushed = HashMap::new();
+    exchange.recorder().each_of(&[Kind::Pushed], |_, event| {
+        if let Event::Pushed { message, from, what, bytes } = event {
+            // There may be many thousands, nearly all of them one of these.
+            let common = ["feedback", "broadcast"].into_iter().find(|common| *common == what);
+            let what = common.map_or_else(|| Cow::Owned(what.into_owned()), Cow::Borrowed);
+            pushed.insert(message, Push { from, what, bytes });
+        }
+    });
+    pushed
+}
+
+fn describe(row: &mut Row, known: &Connections, push: Option<&Push>) {
+    if let Some(Push { from, what, bytes }) = push {
         row.from = Some(known.name(*from));
-        row.what = Some(what.clone());
+        row.what = Some(what.to_string());
         row.bytes = Some(*bytes);
     }
 }
 
-fn of_message(exchange: &Exchange<'_>, wanted: MessageId) -> History {
+fn of_message(exchange: &Exchange<'_>, wanted: MessageId, most: usize) -> History {
     let clock = Clock::of(exchange);
-    let known = Connections::of(exchange);
-    let mut rows = Vec::new();
-    exchange.recorder().each(|at, event| {
-        let mut row = clock.row(at, &event);
-        match &event {
-            Event::Pushed { message, from, .. } if *message == wanted => row.from = Some(known.name(*from)),
-            Event::Handed { message, to, end } if *message == wanted => {
-                row.uuid = Some(known.name(Some(*to)));
-                row.fate = known.fate(exchange, *to, *end);
+    let mut known = Connections::of(exchange);
+    let is_about_it = |event: &Event<'_>| match event {
+        Event::Pushed { message, .. }
+        | Event::Handed { message, .. }
+        | Event::HandedToMany { message, .. }
+        | Event::Overrun { message, .. }
+        | Event::Missed { message, .. }
+        | Event::Acknowledged { message, .. } => *message == wanted,
+        Event::Opened { .. } | Event::Closed { .. } | Event::Refused { .. } => false,
+    };
+    let mut events = Vec::new();
+    let earlier = latest(
+        exchange,
+        most,
+        OF_MESSAGES,
+        || is_about_it,
+        |at, event| {
+            let mut row = clock.row(at, event);
+            match event {
+                Event::Pushed { from, .. } => row.from = Some(known.name(*from)),
+                Event::Handed { to, end, .. } => {
+                    row.uuid = Some(known.name(Some(*to)));
+                    row.fate = known.fate(exchange, *to, *end);
+                }
+                Event::Overrun { to: client, .. } | Event::Acknowledged { by: client, .. } => {
+                    row.uuid = Some(known.name(Some(*client)));
+                }
+                _ => {}
             }
-            Event::Overrun { message, to } if *message == wanted => row.uuid = Some(known.name(Some(*to))),
-            Event::Acknowledged { message, by } if *message == wanted => row.uuid = Some(known.name(Some(*by))),
-            Event::HandedToMany { message, .. } | Event::Missed { message, .. } if *message == wanted => {}
-            _ => return,
-        }
-        rows.push(row);
-    });
-    History { uuid: None, id: Some(wanted.to_string()), connected: None, events: rows, since: clock.remembered }
+            events.push(row);
+        },
+    );
+    History { uuid: None, id: Some(wanted.to_string()), connected: None, events, earlier, since: clock.remembered }
 }
 
 /// What is needed to tell the time of an event, and the paths.
@@ -274,7 +365,7 @@ struct Clock {
 impl Clock {
     fn of(exchange: &Exchange<'_>) -> Self {
         let mut clock = Self { now: exchange.now(), since_1970: exchange.wall_clock(), remembered: None };
-        exchange.recorder().each(|at, _| clock.remembered = clock.remembered.or_else(|| Some(clock.time(at))));
+        clock.remembered = exchange.recorder().oldest().map(|at| clock.time(at));
         clock
     }
 

@@ -46,6 +46,7 @@ struct Endings {
 struct Target<'a> {
     #[serde(borrow)]
     target: Cow<'a, str>,
+    limit: Option<usize>,
 }
 
 #[derive(Deserialize)]
@@ -171,9 +172,11 @@ fn endings(exchange: &Exchange<'_>, data: &str) -> Result<String, Failure> {
 
 /// What is known of a client or a message.
 fn why(exchange: &Exchange<'_>, data: &str) -> Result<String, Failure> {
-    let Target { target } = api::read(data)?;
+    let Target { target, limit } = api::read(data)?;
+    let limit = limit.unwrap_or(ROWS).min(MAX_ROWS);
     let name = if ClientId::parse(&target).is_some() { "uuid" } else { "id" };
-    why::why(exchange, &format!(r#"{{"{name}":{}}}"#, json_string(&target))).map(|history| members_of(&history))
+    let question = format!(r#"{{"{name}":{},"limit":{limit}}}"#, json_string(&target));
+    why::why(exchange, &question).map(|history| members_of(&history))
 }
 
 /// The members of a JSON object, without its braces: an answer has them.
