@@ -202,6 +202,34 @@ impl<'a> Event<'a> {
     }
 }
 
+impl Event<'_> {
+    /// The event, with texts of its own.
+    pub fn into_owned(self) -> Event<'static> {
+        let own = |text: Cow<'_, str>| Cow::Owned(text.into_owned());
+        match self {
+            Self::Opened { client, id, from, script, path, application, ident, origin } => {
+                let (path, ident, origin) = (own(path), own(ident), own(origin));
+                Event::Opened { client, id, from, script, path, application, ident, origin }
+            }
+            Self::Closed { client, id, ident, by_server, code, why, sent, outstanding } => {
+                let (ident, why) = (own(ident), own(why));
+                Event::Closed { client, id, ident, by_server, code, why, sent, outstanding }
+            }
+            Self::Pushed { message, from, what, bytes } => Event::Pushed { message, from, what: own(what), bytes },
+            Self::Handed { message, to, end } => Event::Handed { message, to, end },
+            Self::HandedToMany { message, application, clients } => {
+                Event::HandedToMany { message, application, clients }
+            }
+            Self::Overrun { message, to } => Event::Overrun { message, to },
+            Self::Missed { message, id, ident } => Event::Missed { message, id, ident: own(ident) },
+            Self::Acknowledged { message, by } => Event::Acknowledged { message, by },
+            Self::Refused { from, status, path, why } => {
+                Event::Refused { from, status, path: own(path), why: own(why) }
+            }
+        }
+    }
+}
+
 fn place(address: Address) -> (IpAddr, u16) {
     (address.ip(), address.port())
 }
@@ -371,13 +399,7 @@ mod tests {
 
     fn all(recorder: &Recorder) -> Vec<(u64, Event<'static>)> {
         let mut seen = Vec::new();
-        recorder.each(|at, event| match event {
-            Event::Refused { from, status, path, why } => seen.push((
-                at.as_millis(),
-                Event::Refused { from, status, path: path.into_owned().into(), why: why.into_owned().into() },
-            )),
-            other => panic!("{other:?} was not recorded"),
-        });
+        recorder.each(|at, event| seen.push((at.as_millis(), event.into_owned())));
         seen
     }
 

@@ -1,9 +1,8 @@
 //! Why somebody did not get something: what the [recorder](super::recorder) knows of one client or one message, as JSON.
 //!
-//! Everybody else waits meanwhile. So what is to be told is counted first, and words are made of the latest of it alone.
+//! Everybody else waits meanwhile. So words are made of the latest of what there is to be told alone.
 
-use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
@@ -197,131 +196,124 @@ pub fn why(exchange: &Exchange<'_>, data: &str) -> Result<String, Failure> {
 /// The last refusals and closes, the newest first, at most `most` of them, as a JSON array.
 pub fn last_endings(exchange: &Exchange<'_>, most: usize) -> String {
     let clock = Clock::of(exchange);
-    let mut rows = Vec::new();
-    latest(
-        exchange,
-        most,
-        &[Kind::Closed, Kind::Refused],
-        || |_: &_| true,
-        |at, event| rows.push(clock.row(at, event)),
-    );
-    rows.reverse();
+    let (endings, _) = latest(exchange, most, &[Kind::Closed, Kind::Refused], |_| true);
+    let rows: Vec<Row> = endings.iter().rev().map(|(at, event)| clock.row(*at, event)).collect();
     serde_json::to_string(&rows).unwrap_or_default()
 }
 
-/// Goes through the latest `most` of the events of some kinds that are `wanted`, the oldest first, and gives how many there
-/// were before them. `wanted` makes something that says which are, and that is shown all of these kinds in their order.
-fn latest<W: FnMut(&Event<'_>) -> bool>(
+/// The latest `most` of the events of some kinds that are `wanted`, the oldest first, and how many there were before them.
+/// `wanted` is shown all of these kinds, in their order.
+fn latest(
     exchange: &Exchange<'_>,
     most: usize,
     kinds: &[Kind],
-    wanted: impl Fn() -> W,
-    mut see: impl FnMut(Moment, &Event<'_>),
-) -> usize {
-    let mut count = 0;
-    let mut is_wanted = wanted();
-    exchange.recorder().each_of(kinds, |_, event| count += usize::from(is_wanted(&event)));
-    let earlier = count.saturating_sub(most);
-    let mut is_wanted = wanted();
-    let mut seen = 0;
+    mut wanted: impl FnMut(&Event<'_>) -> bool,
+) -> (VecDeque<(Moment, Event<'static>)>, usize) {
+    let mut events = VecDeque::new();
+    let mut earlier = 0;
     exchange.recorder().each_of(kinds, |at, event| {
-        if is_wanted(&event) {
-            seen += 1;
-            if seen > earlier {
-                see(at, &event);
+        if wanted(&event) {
+            events.push_back((at, event.into_owned()));
+            if events.len() > most {
+                events.pop_front();
+                earlier += 1;
             }
         }
     });
-    earlier
+    (events, earlier)
 }
 
 fn of_client(exchange: &Exchange<'_>, id: ClientId, most: usize) -> History {
     let clock = Clock::of(exchange);
     let mut known = Connections::of(exchange);
-    let pushed = pushes(exchange);
     let live = exchange.clients().by_id(id);
     // More than one where a client has come again under its UUID.
     let its: HashSet<Serial> = known.ids.iter().filter(|(_, known)| **known == id).map(|(serial, _)| *serial).collect();
     // Where it is open; whoever came longer ago than is remembered was so from the beginning.
-    let open_before: HashMap<Serial, u8> = live
+    let mut open: HashMap<Serial, u8> = live
         .filter(|client| !known.opened.contains_key(&client.key.serial))
         .map(|client| (client.key.serial, client.application().0))
         .into_iter()
         .collect();
-    let concerns_it = || {
-        let (mut open, its, pushed) = (open_before.clone(), &its, &pushed);
-        move |event: &Event<'_>| match event {
-            Event::Opened { client, application, .. } if its.contains(client) => {
-                open.insert(*client, *application);
-                true
-            }
-            Event::Closed { client, .. } if its.contains(client) => {
-                open.remove(client);
-                true
-            }
-            Event::Pushed { from: Some(client), .. }
-            | Event::Handed { to: client, .. }
-            | Event::Overrun { to: client, .. }
-            | Event::Acknowledged { by: client, .. } => its.contains(client),
-            Event::HandedToMany { message, application, .. } => pushed.get(message).is_some_and(|push| {
-                push.what == "broadcast"
-                    && open.iter().any(|(serial, at)| at == application && Some(*serial) != push.from)
-            }),
-            Event::Missed { id: Some(missed), .. } => *missed == id,
-            _ => false,
+    // By whom.
+    let mut broadcasts: HashMap<MessageId, Option<Serial>> = HashMap::new();
+    let (events, earlier) = latest(exchange, most, OF_CLIENTS, |event| match event {
+        Event::Opened { client, application, .. } if its.contains(client) => {
+            open.insert(*client, *application);
+            true
         }
-    };
-    let mut events = Vec::new();
-    let earlier = latest(exchange, most, OF_CLIENTS, concerns_it, |at, event| {
-        let mut row = clock.row(at, event);
-        match event {
-            Event::Handed { message, to, end } => {
-                row.fate = known.fate(exchange, *to, *end);
-                describe(&mut row, &known, pushed.get(message));
-            }
-            Event::HandedToMany { message, .. } | Event::Overrun { message, .. } | Event::Missed { message, .. } => {
-                describe(&mut row, &known, pushed.get(message));
-            }
-            _ => {}
+        Event::Closed { client, .. } if its.contains(client) => {
+            open.remove(client);
+            true
         }
-        events.push(row);
+        Event::Pushed { message, from, what, .. } => {
+            if what == "broadcast" {
+                broadcasts.insert(*message, *from);
+            }
+            from.is_some_and(|from| its.contains(&from))
+        }
+        Event::Handed { to: client, .. }
+        | Event::Overrun { to: client, .. }
+        | Event::Acknowledged { by: client, .. } => its.contains(client),
+        Event::HandedToMany { message, application, .. } => broadcasts
+            .get(message)
+            .is_some_and(|from| open.iter().any(|(serial, at)| at == application && Some(*serial) != *from)),
+        Event::Missed { id: Some(missed), .. } => *missed == id,
+        _ => false,
     });
+    let pushed = pushes(exchange, &events);
+    let tell = |(at, event): &(Moment, Event<'_>)| {
+        let mut row = clock.row(*at, event);
+        if let Event::Handed { to, end, .. } = event {
+            row.fate = known.fate(exchange, *to, *end);
+        }
+        if let Some(Push { from, what, bytes }) = pushed.get(&message_of(event)) {
+            row.from = Some(known.name(*from));
+            row.what = Some(what.clone());
+            row.bytes = Some(*bytes);
+        }
+        row
+    };
+    let events = events.iter().map(tell).collect();
     let (uuid, connected) = (Some(id.to_string()), Some(live.is_some()));
     History { uuid, id: None, connected, events, earlier, since: clock.remembered }
+}
+
+/// The message that a client was concerned by; `None` where there is none, or it has pushed or confirmed that itself.
+const fn message_of(event: &Event<'_>) -> Option<MessageId> {
+    match event {
+        Event::Handed { message, .. }
+        | Event::HandedToMany { message, .. }
+        | Event::Overrun { message, .. }
+        | Event::Missed { message, .. } => Some(*message),
+        _ => None,
+    }
 }
 
 /// A message that somebody pushed.
 struct Push {
     from: Option<Serial>,
-    what: Cow<'static, str>,
+    what: String,
     bytes: u32,
 }
 
-fn pushes(exchange: &Exchange<'_>) -> HashMap<MessageId, Push> {
+/// The messages that these events speak of, as far as it is remembered that they were pushed.
+fn pushes(exchange: &Exchange<'_>, events: &VecDeque<(Moment, Event<'_>)>) -> HashMap<Option<MessageId>, Push> {
+    let wanted: HashSet<_> = events.iter().filter_map(|(_, event)| message_of(event)).collect();
     let mut pushed = HashMap::new();
-    exchange.recorder().each_of(&[Kind::Pushed], |_, event| {
-        if let Event::Pushed { message, from, what, bytes } = event {
-            // There may be many thousands, nearly all of them one of these.
-            let common = ["feedback", "broadcast"].into_iter().find(|common| *common == what);
-            let what = common.map_or_else(|| Cow::Owned(what.into_owned()), Cow::Borrowed);
-            pushed.insert(message, Push { from, what, bytes });
+    exchange.recorder().each_of(&[Kind::Pushed], |_, event| match event {
+        Event::Pushed { message, from, what, bytes } if wanted.contains(&message) => {
+            pushed.insert(Some(message), Push { from, what: what.into_owned(), bytes });
         }
+        _ => {}
     });
     pushed
-}
-
-fn describe(row: &mut Row, known: &Connections, push: Option<&Push>) {
-    if let Some(Push { from, what, bytes }) = push {
-        row.from = Some(known.name(*from));
-        row.what = Some(what.to_string());
-        row.bytes = Some(*bytes);
-    }
 }
 
 fn of_message(exchange: &Exchange<'_>, wanted: MessageId, most: usize) -> History {
     let clock = Clock::of(exchange);
     let mut known = Connections::of(exchange);
-    let is_about_it = |event: &Event<'_>| match event {
+    let (events, earlier) = latest(exchange, most, OF_MESSAGES, |event| match event {
         Event::Pushed { message, .. }
         | Event::Handed { message, .. }
         | Event::HandedToMany { message, .. }
@@ -329,29 +321,23 @@ fn of_message(exchange: &Exchange<'_>, wanted: MessageId, most: usize) -> Histor
         | Event::Missed { message, .. }
         | Event::Acknowledged { message, .. } => *message == wanted,
         Event::Opened { .. } | Event::Closed { .. } | Event::Refused { .. } => false,
-    };
-    let mut events = Vec::new();
-    let earlier = latest(
-        exchange,
-        most,
-        OF_MESSAGES,
-        || is_about_it,
-        |at, event| {
-            let mut row = clock.row(at, event);
-            match event {
-                Event::Pushed { from, .. } => row.from = Some(known.name(*from)),
-                Event::Handed { to, end, .. } => {
-                    row.uuid = Some(known.name(Some(*to)));
-                    row.fate = known.fate(exchange, *to, *end);
-                }
-                Event::Overrun { to: client, .. } | Event::Acknowledged { by: client, .. } => {
-                    row.uuid = Some(known.name(Some(*client)));
-                }
-                _ => {}
+    });
+    let tell = |(at, event): &(Moment, Event<'_>)| {
+        let mut row = clock.row(*at, event);
+        match event {
+            Event::Pushed { from, .. } => row.from = Some(known.name(*from)),
+            Event::Handed { to, end, .. } => {
+                row.uuid = Some(known.name(Some(*to)));
+                row.fate = known.fate(exchange, *to, *end);
             }
-            events.push(row);
-        },
-    );
+            Event::Overrun { to: client, .. } | Event::Acknowledged { by: client, .. } => {
+                row.uuid = Some(known.name(Some(*client)));
+            }
+            _ => {}
+        }
+        row
+    };
+    let events = events.iter().map(tell).collect();
     History { uuid: None, id: Some(wanted.to_string()), connected: None, events, earlier, since: clock.remembered }
 }
 
