@@ -13,7 +13,7 @@ use crate::proto::frame::{self, MAX_HEADER};
 #[derive(Debug)]
 pub(super) struct Backlog {
     bytes: VecDeque<u8>,
-    /// Where the first whole frame begins; `None`: these are no frames.
+    /// Where the first whole frame begins; `None`: these are no frames, but a response, or events.
     boundary: Option<usize>,
     /// Since when there was no moment of nothing waiting.
     pub(super) since: Moment,
@@ -99,10 +99,14 @@ mod tests {
 
     #[test]
     fn what_is_no_frame_is_not_cut() {
-        let mut backlog = Backlog::new(Moment::START, Some(0));
-        backlog.push(b"HTTP/1.1 200 OK\r\n\r\n");
-        backlog.advance(3);
-        assert!(!backlog.cut());
-        assert_eq!(backlog.len(), 16);
+        let events =
+            ["id: 1-x\ndata: {}\n\n", ":\nid: 1-x\n\n", "event: gap\nid: 1-x\n", "retry: 1\n\n", "data: {}\n\n"];
+        for text in events.into_iter().chain(["HTTP/1.1 200 OK\r\n\r\n"]) {
+            let mut backlog = Backlog::new(Moment::START, Some(0));
+            backlog.push(text.as_bytes());
+            backlog.advance(3);
+            assert!(!backlog.cut(), "{text}");
+            assert_eq!(backlog.len(), text.len() - 3);
+        }
     }
 }

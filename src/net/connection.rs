@@ -152,8 +152,7 @@ impl<S: Socket> Connection<S> {
     #[inline]
     pub(super) fn note_held_output(&mut self, now: Moment) {
         if self.socket.holds_output() && self.backlog.is_none() {
-            let boundary = self.session.stream_owner().is_none().then_some(0);
-            self.backlog = Some(Box::new(Backlog::new(now, boundary)));
+            self.backlog = Some(Box::new(Backlog::new(now, Some(0))));
         }
     }
 
@@ -185,10 +184,7 @@ impl<S: Socket> Connection<S> {
             let bytes = rest(outgoing.bytes(chain, places), at).flatten();
             bytes.zip(header).map(|(byte, place)| *place = *byte).count()
         };
-        // A stream of events has no frames, whatever its bytes look like.
-        let frames = self.session.stream_owner().is_none();
-        let boundary = frames.then(|| frame::boundary_after(0, written, peek)).flatten();
-        let boundary = boundary.map(|boundary| boundary - written);
+        let boundary = frame::boundary_after(0, written, peek).map(|boundary| boundary - written);
         let mut backlog = Box::new(Backlog::new(now, boundary));
         rest(outgoing.bytes(chain, places), written).for_each(|slice| backlog.push(slice));
         self.backlog = Some(backlog);
