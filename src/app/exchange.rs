@@ -171,7 +171,7 @@ impl<'a> Exchange<'a> {
     /// Keeps a message for streams of events that may come back for it, and gives what it is to those that are here.
     #[must_use]
     pub fn remember(&mut self, whom: Whom<&str>, payload: &[u8]) -> Label {
-        let number = self.outbox.history.keep(whom, payload, self.world.now);
+        let number = self.outbox.history.keep(whom, payload, self.outbox.push, self.world.now);
         Label { number, ..Label::default() }
     }
 

@@ -18,7 +18,7 @@ use sha1::Sha1;
 use super::wanted::Wanted;
 use crate::clock::Moment;
 use crate::config;
-use crate::id::ClientId;
+use crate::id::{ClientId, MessageId};
 
 /// Most streams that are remembered as gone; past it the one that left first is forgotten.
 const MAX_AWAY: usize = 10_000;
@@ -89,10 +89,14 @@ impl Whom<Box<str>> {
 
 /// A message that is kept.
 #[derive(Debug)]
-struct Entry {
+pub struct Entry {
+    /// Whom it is for.
+    pub whom: Whom<Box<str>>,
+    /// Its text.
+    pub payload: Box<[u8]>,
+    /// Which message it is, where somebody has pushed it.
+    pub message: Option<MessageId>,
     at: Moment,
-    whom: Whom<Box<str>>,
-    payload: Box<[u8]>,
     size: usize,
 }
 
@@ -158,7 +162,7 @@ impl History {
     }
 
     /// Keeps a message and gives its number. Zero: nothing is kept here.
-    pub fn keep(&mut self, whom: Whom<&str>, payload: &[u8], now: Moment) -> u64 {
+    pub fn keep(&mut self, whom: Whom<&str>, payload: &[u8], message: Option<MessageId>, now: Moment) -> u64 {
         if !self.on {
             return 0;
         }
@@ -167,7 +171,7 @@ impl History {
             self.forget();
             self.forgotten += 1;
         } else {
-            self.entries.push_back(Entry { at: now, whom: whom.owned(), payload: payload.into(), size });
+            self.entries.push_back(Entry { whom: whom.owned(), payload: payload.into(), message, at: now, size });
             self.bytes += size;
         }
         self.trim(now);
@@ -183,11 +187,11 @@ impl History {
         any
     }
 
-    /// The messages behind `number`, with their numbers, and whom they are for.
-    pub fn after(&self, number: u64) -> impl Iterator<Item = (u64, &Whom<Box<str>>, &[u8])> {
+    /// The messages behind `number`, with their numbers.
+    pub fn after(&self, number: u64) -> impl Iterator<Item = (u64, &Entry)> {
         let skip = usize::try_from(number.saturating_sub(self.forgotten)).unwrap_or(usize::MAX);
         let numbers = (self.forgotten + 1)..;
-        numbers.zip(&self.entries).skip(skip).map(|(number, entry)| (number, &entry.whom, &*entry.payload))
+        numbers.zip(&self.entries).skip(skip)
     }
 
     // --- Who may come back ------------------------------------------------------------------------------------------
@@ -318,7 +322,8 @@ mod tests {
     }
 
     fn kept(history: &History, after: u64) -> Vec<(u64, String)> {
-        history.after(after).map(|(number, _, text)| (number, String::from_utf8(text.to_vec()).unwrap())).collect()
+        let text = |entry: &Entry| String::from_utf8(entry.payload.to_vec()).unwrap();
+        history.after(after).map(|(number, entry)| (number, text(entry))).collect()
     }
 
     fn at(seconds: u64) -> Moment {
@@ -329,7 +334,7 @@ mod tests {
     fn messages_are_numbered_and_the_latest_are_kept() {
         let mut history = history(2, 1 << 20);
         for (number, text) in (2..).zip(["a", "b", "c"]) {
-            assert_eq!(history.keep(Whom::Everyone, text.as_bytes(), at(1)), number);
+            assert_eq!(history.keep(Whom::Everyone, text.as_bytes(), None, at(1)), number);
         }
         assert_eq!(kept(&history, 0), [(3, "b".to_owned()), (4, "c".to_owned())]);
         assert_eq!(kept(&history, 3), [(4, "c".to_owned())]);
@@ -340,16 +345,16 @@ mod tests {
     fn bytes_and_age_are_limits_too() {
         let mut history = history(100, 2000);
         for _ in 0..10 {
-            history.keep(Whom::Everyone, &[b'x'; 900], at(1));
+            history.keep(Whom::Everyone, &[b'x'; 900], None, at(1));
             assert!(history.held() <= 2000, "{}", history.held());
         }
         assert_eq!(history.after(0).count(), 2);
-        assert_eq!(history.keep(Whom::Everyone, &[b'x'; 2000], at(1)), 12, "too large by itself, and counted");
+        assert_eq!(history.keep(Whom::Everyone, &[b'x'; 2000], None, at(1)), 12, "too large by itself, and counted");
         assert_eq!((history.after(0).count(), history.held()), (0, 0));
-        history.keep(Whom::Everyone, b"old", at(2));
-        history.keep(Whom::Everyone, b"new", at(61));
+        history.keep(Whom::Everyone, b"old", None, at(2));
+        history.keep(Whom::Everyone, b"new", None, at(61));
         assert_eq!(history.after(0).count(), 2);
-        history.keep(Whom::Everyone, b"newer", at(62));
+        history.keep(Whom::Everyone, b"newer", None, at(62));
         assert_eq!(kept(&history, 0), [(14, "new".to_owned()), (15, "newer".to_owned())]);
         assert!(history.forget() && !history.forget());
         assert_eq!((history.latest(), history.held()), (15, 0));
@@ -358,7 +363,7 @@ mod tests {
     #[test]
     fn where_there_are_no_streams_nothing_is_kept() {
         let mut history = History::default();
-        assert_eq!(history.keep(Whom::Everyone, b"x", at(1)), 0);
+        assert_eq!(history.keep(Whom::Everyone, b"x", None, at(1)), 0);
         history.left(id(1));
         assert!(!history.expects(id(1)));
         assert_eq!((history.held(), history.latest()), (0, 1));
@@ -397,11 +402,11 @@ mod tests {
     #[test]
     fn who_left_may_come_back_as_long_as_messages_are_kept() {
         let mut history = history(2, 1 << 20);
-        history.keep(Whom::Everyone, b"1", at(1));
+        history.keep(Whom::Everyone, b"1", None, at(1));
         history.left(id(1));
         assert!(history.expects(id(1)));
         history.expect_back(id(1), at(1));
-        history.keep(Whom::One(id(1)), b"2", at(2));
+        history.keep(Whom::One(id(1)), b"2", None, at(2));
         assert_eq!(history.start_again(id(1), 2, at(2)), Start { after: 2, gap: None });
         assert!(!history.expects(id(1)), "it is here");
         let too_long = history.start_again(id(1), 2, at(2));
@@ -414,7 +419,7 @@ mod tests {
         history.left(id(1));
         history.expect_back(id(1), at(64));
         for number in 3..6 {
-            history.keep(Whom::Everyone, b"x", at(number));
+            history.keep(Whom::Everyone, b"x", None, at(number));
         }
         let overtaken = history.start_again(id(1), 2, at(65));
         assert!(overtaken.after == 2 && overtaken.gap.is_some_and(|why| why.contains("no longer kept")));
@@ -435,7 +440,7 @@ mod tests {
         }
         assert_eq!((history.away.len(), history.leaving.len()), (MAX_AWAY, MAX_AWAY));
         assert_eq!(history.held(), MAX_AWAY * AWAY_SIZE);
-        history.keep(Whom::Everyone, b"x", at(61));
+        history.keep(Whom::Everyone, b"x", None, at(61));
         assert_eq!((history.away.len(), history.leaving.len()), (0, 0));
     }
 

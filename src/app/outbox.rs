@@ -147,12 +147,13 @@ impl Outbox {
 
     /// Asks for what was kept behind `number` to be sent once more, as far as it is `meant`.
     pub fn replay(&mut self, to: Run, number: u64, meant: impl Fn(&Whom<Box<str>>) -> bool) {
-        for (number, _, payload) in self.history.after(number).filter(|(_, whom, _)| meant(whom)) {
+        for (number, entry) in self.history.after(number).filter(|(_, entry)| meant(&entry.whom)) {
             let start = self.arena.len();
-            frame::write_frame(&mut self.arena, Kind::Text.opcode(), payload);
+            frame::write_frame(&mut self.arena, Kind::Text.opcode(), &entry.payload);
             let body = Body::Built(Run::new(start, self.arena.len()));
             let label = Label { number, name: Name::Message };
-            self.commands.push(Command::Send { to, kind: Kind::Text, body, urgent: false, push: None, label });
+            let push = entry.message;
+            self.commands.push(Command::Send { to, kind: Kind::Text, body, urgent: false, push, label });
         }
     }
 

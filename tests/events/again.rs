@@ -144,3 +144,20 @@ fn a_last_event_id_that_is_none_begins_now_and_says_so() {
     client.through(b"\n\n");
     client.expect_silence(Duration::from_millis(20));
 }
+
+#[test]
+fn what_was_made_up_for_is_known_to_whoever_asks_why() {
+    let server = Server::start(INI);
+    let stream = Stream::open(&server);
+    let (uuid, id) = (stream.uuid.clone(), stream.lose(&server));
+    feedback(&server, &uuid, "x");
+    let events = || -> Vec<String> {
+        let known = call(&server, "relay/why", &json!({"uuid": uuid}));
+        let events = known["events"].as_array().unwrap_or_else(|| panic!("events in {known}"));
+        events.iter().filter_map(|event| event["event"].as_str().map(str::to_owned)).collect()
+    };
+    assert_eq!(events(), ["opened", "closed", "not connected"]);
+    let mut again = Stream::again(&server, &id);
+    again.expect(&[&said(&uuid, "x")]);
+    assert_eq!(events(), ["opened", "closed", "not connected", "opened", "handed"]);
+}
