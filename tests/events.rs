@@ -4,6 +4,10 @@
 #[path = "common/server.rs"]
 mod server;
 
+#[path = "common/tls.rs"]
+#[allow(dead_code, reason = "each file of tests uses its part")]
+mod tls;
+
 #[path = "events/stream.rs"]
 mod stream;
 
@@ -18,3 +22,6 @@ mod doors;
 
 #[path = "events/messages.rs"]
 mod messages;
+
+#[path = "events/secure.rs"]
+mod secure;
