@@ -1,4 +1,4 @@
-//! What a page wants of the [notification service](super::webntf): a domain, a token, channels.
+//! What a page wants of the notification service (`app/webntf.rs`): a domain, a token, channels.
 //!
 //! It says so in JSON over a WebSocket, or in the query of a stream of events' URL, where there is no other place.
 
