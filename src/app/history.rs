@@ -79,7 +79,7 @@ impl Whom<Box<str>> {
         match self {
             Self::Everyone => true,
             Self::One(one) => *one == id,
-            Self::Channel { domain, name } => wanted.channels.contains(name),
+            Self::Channel { domain, name } => *domain == wanted.domain && wanted.channels.contains(name),
             Self::Token { domain, name } => {
                 *domain == wanted.domain && *name == wanted.token && !wanted.token.is_empty()
             }

@@ -44,8 +44,15 @@ fn notifications_are_missed_and_made_up_for_as_its_url_asks() {
     let server = Server::start(INI);
     let target = "/sse?domain=d&token=kim&channel=news";
     let id = Stream::open_as(&server, target, "").lose(&server);
-    for (action, name) in [("send.to.channel", "news"), ("send.to.channel", "sport"), ("send.to.token", "kim")] {
-        let data = json!({"domain": "d", "target": name, "message": name});
+    // Only the first and the fourth are for it.
+    for (action, domain, name) in [
+        ("send.to.channel", "d", "news"),
+        ("send.to.channel", "d", "sport"),
+        ("send.to.channel", "", "news"),
+        ("send.to.token", "d", "kim"),
+        ("send.to.token", "e", "kim"),
+    ] {
+        let data = json!({"domain": domain, "target": name, "message": name});
         assert_eq!(call(&server, &format!("webntf/{action}"), &data), 0);
     }
     let mut again = Stream::open_as(&server, target, &format!("Last-Event-ID: {id}\r\n"));
