@@ -145,7 +145,7 @@ export class WebNtf {
     this.#due = false;
     this.#asked = what;
     this.#connection.awaitAnswer(timeout, 'The server did not answer');
-    this.#connection.send(JSON.stringify({ header: { type: 'init', target: 'svc/webntf' }, body: this.#wanted }));
+    this.#connection.send(JSON.stringify({ header: { type: 'init', target: 'svc/webntf', acks: true }, body: this.#wanted }));
   }
 
   // -- what happens on the connection ----------------------------------------------------------------------------------
@@ -185,13 +185,21 @@ export class WebNtf {
 
   #receive(data) {
     const packet = parsed(data);
-    if (packet?.header?.type === 'message') guarded(() => this.onData(packet.body));
+    if (packet?.header?.type === 'message') this.#given(packet);
     else if (packet?.header?.type === 'init') this.#answered(packet);
     else if (packet?.opcode === 'close') this.#connection.turnedAway(packet.error);
     else if (packet?.opcode === 'gap') guarded(() => this.onGap(packet.reason));
     // What else a stream of events brings is the relay's.
     else if (!this.listening) {
       console.warn('websock: dropped a message that is not one of the notification service');
+    }
+  }
+
+  #given({ header, body }) {
+    guarded(() => this.onData(body));
+    // Its sender waits to hear that the page has it. A handler may have called close().
+    if (typeof header.ack === 'string' && this.#open && !this.listening) {
+      this.#connection.send(JSON.stringify({ header: { type: 'ack', id: header.ack } }));
     }
   }
 

@@ -21,8 +21,25 @@ export interface Acknowledgement extends Packet {
   opcode: 'next';
   /** How many connections it was handed to; 0: nobody of that UUID or ident is connected. Missing from old servers. */
   delivered?: number;
+  /** What the message is known by, of a feedback or a broadcast: for `websock why`. Missing from old servers. */
+  id?: string;
+  /** Where the message had a `wait`: what became of it, for each of those whom it was for. */
+  targets?: Fate[];
   /** Why it was taken but not acted on, such as a broadcast where browsers may not. */
   error?: string;
+}
+
+/** How far a message has got on its way to one of those whom it was for. What each says stands in docs/api.md. */
+export interface Fate {
+  uuid?: string;
+  /** In place of `uuid`, where nobody has that ident. */
+  ident?: string;
+  fate?: 'acked' | 'received' | 'written' | 'queued' | 'dropped' | 'offline' | 'unknown';
+  why?: string;
+  /** Unix time since which it is offline. */
+  since?: number;
+  /** In an item of its own: how many more there are that are only counted. */
+  more?: number;
 }
 
 /** The server refuses this connection, and says why. */

@@ -22,7 +22,7 @@ import { Connection, guarded, parsed } from './connection.js';
 const DEFAULTS = Object.freeze({ queueLimit: 1_000, resend: false });
 
 /** The relay answers an opcode that it does not know with `next` and does nothing else: a question whether it is there. */
-const CHECK = JSON.stringify({ opcode: 'check' });
+const CHECK = { opcode: 'check' };
 
 /** Why a message was not acknowledged: see `code`. */
 export class WebsockError extends Error {
@@ -152,6 +152,8 @@ export class Websock {
       console.warn('websock: dropped a message that is not a JSON object with an opcode');
       return;
     }
+    // What acknowledges something that the page has not said is none of its business.
+    const own = packet.opcode === 'next' && this.#unacknowledged?.own;
     if (packet.opcode === 'next') {
       this.#acknowledged(packet);
     } else if (packet.opcode === 'close') {
@@ -160,8 +162,10 @@ export class Websock {
       this.#greeted(packet);
     }
     // A packet that happens to be named like an event of ours goes to `*` alone.
-    if (packet.opcode !== 'state' && packet.opcode !== '*') this.#emit(packet.opcode, packet);
-    this.#emit('*', packet);
+    if (!own && packet.opcode !== 'state' && packet.opcode !== '*') this.#emit(packet.opcode, packet);
+    if (!own) this.#emit('*', packet);
+    // Its sender waits to hear that the page has it.
+    if (typeof packet.ack === 'string') this.#sayFirst({ opcode: 'ack', id: packet.ack });
     this.#sendNext();
   }
 
@@ -172,12 +176,14 @@ export class Websock {
     this.#ready ??= deferred();
     this.#ready.resolve(this.#uuid);
     this.#connection.ready();
+    if (packet.acks === true) this.#sayFirst({ opcode: 'acks' });
   }
 
   #lost() {
     if (this.#uuid !== null) this.#ready = null;
     this.#uuid = null;
     this.#giveBackUnacknowledged();
+    this.#queue = this.#queue.filter((entry) => !entry.own);
   }
 
   #emit(name, value) {
@@ -212,7 +218,7 @@ export class Websock {
     const entry = this.#unacknowledged;
     this.#unacknowledged = null;
     // Once only: a message at which the server closes the connection would otherwise be sent for ever.
-    if (entry && this.#connection.options.resend && entry.sent === 1 && !entry.check) {
+    if (entry && this.#connection.options.resend && entry.sent === 1 && !entry.own) {
       this.#queue.unshift(entry);
     } else {
       entry?.reject(new WebsockError('unacknowledged',
@@ -224,7 +230,13 @@ export class Websock {
   #check() {
     // A message that is on its way is as good a question, with a time limit of its own.
     if (this.#unacknowledged) return;
-    this.#queue.unshift({ ...deferred(), text: CHECK, sent: 0, check: true });
+    this.#sayFirst(CHECK, true);
+  }
+
+  /** Says something of this client's own, before what the page has to say. */
+  #sayFirst(packet, check = false) {
+    if (this.listening || this.state === 'closed') return;
+    this.#queue.unshift({ ...deferred(), text: JSON.stringify(packet), sent: 0, own: true, check });
     this.#sendNext();
   }
 }

@@ -245,3 +245,44 @@ test('a lost message that nobody waits for is no unhandled rejection', async (t)
   await new Promise(setImmediate);
   assert.equal(unhandled.mock.callCount(), 0);
 });
+
+test('a message that its sender waits for is confirmed when the page has it', async (t) => {
+  const { push, last } = connect(t);
+  const heard = [];
+  push.on('*', (packet) => heard.push(packet.opcode));
+  push.on('feedback', () => assert.deepEqual(last().sent.filter(({ opcode }) => opcode === 'ack'), [], 'not before'));
+  last().deliver({ opcode: 'ready', uuid: 'u', acks: true });
+  assert.deepEqual(last().sent, [{ opcode: 'acks' }]);
+  const sent = push.echo('mine');
+  last().deliver({ ack: '0123456789abcdef', opcode: 'feedback', message: 1 });
+  assert.deepEqual(last().sent, [{ opcode: 'acks' }], 'one message at a time');
+  last().next();
+  last().next();
+  assert.deepEqual(last().sent.slice(1), [{ opcode: 'ack', id: '0123456789abcdef' }, { opcode: 'echo', message: 'mine' }]);
+  last().next({ delivered: 1 });
+  assert.equal((await outcome(sent)).value.delivered, 1);
+  // What acknowledges them is no business of the page.
+  assert.deepEqual(heard, ['ready', 'feedback', 'next']);
+  push.close();
+});
+
+test('what was to be confirmed on a connection that is lost is not confirmed on another', async (t) => {
+  const { push, last, tick, opened } = connect(t, { resend: true });
+  last().deliver({ opcode: 'ready', uuid: 'u', acks: true });
+  last().deliver({ ack: '0123456789abcdef', opcode: 'feedback', message: 1 });
+  last().end();
+  tick(10_000);
+  assert.equal(opened.length, 2);
+  last().deliver({ opcode: 'ready', uuid: 'v', acks: true });
+  last().next();
+  assert.deepEqual(last().sent, [{ opcode: 'acks' }]);
+  push.close();
+});
+
+test('a server that does not ask for it is told nothing', (t) => {
+  const { push, last } = connect(t);
+  last().greet();
+  last().deliver({ opcode: 'feedback', message: 1, ack: 7 });
+  assert.deepEqual(last().sent, []);
+  push.close();
+});

@@ -55,6 +55,14 @@ test('feedback to nobody is acknowledged, and says so', options, async () => {
   assert.equal(delivered, 0);
 });
 
+test('who waits learns that the page has it', options, async () => {
+  const [one, other] = await Promise.all([connected(), connected()]);
+  const { targets } = await one.feedback(1, { uuid: other.uuid, wait: 10_000 });
+  assert.deepEqual(targets, [{ uuid: other.uuid, fate: 'acked' }]);
+  const { targets: nobody } = await one.feedback(1, { ident: 'nobody', wait: 10_000 });
+  assert.deepEqual(nobody, [{ ident: 'nobody', fate: 'unknown' }]);
+});
+
 test('feedback goes to an ident', options, async () => {
   class Named extends WebSocket {
     constructor(url) {

@@ -8,7 +8,7 @@ import DefaultExport, { cookieValue, WebNtf } from '../webntf.js';
 
 const KIM = { domain: 'shop.example', token: 'kim', channels: ['news', 'orders'] };
 
-const init = (body) => ({ header: { type: 'init', target: 'svc/webntf' }, body: { domain: '', token: '', channels: [], ...body } });
+const init = (body) => ({ header: { type: 'init', target: 'svc/webntf', acks: true }, body: { domain: '', token: '', channels: [], ...body } });
 const notification = (body) => ({ header: { type: 'message' }, body });
 
 /** Connected, and what KIM wants taken. */
@@ -39,6 +39,21 @@ test('what is wanted is said on connecting, and notifications come in', async (t
     ['data', 'text'], ['data', { progress: 40 }], ['data', null], ['data', 0], ['data', [false]],
   ]);
   page.close();
+});
+
+test('a notification that its sender waits for is confirmed when the page has it', async (t) => {
+  const { page, told, last } = await subscribed(t);
+  last().deliver({ header: { type: 'message', ack: '0123456789abcdef' }, body: 1 });
+  assert.deepEqual(last().sent.at(-1), { header: { type: 'ack', id: '0123456789abcdef' } });
+  assert.deepEqual(told.at(-1), ['data', 1]);
+  page.close();
+});
+
+test('a page that is closed by what it is told confirms nothing', async (t) => {
+  const { last } = await subscribed(t, { data() { this.close(); } });
+  const before = last().sent.length;
+  last().deliver({ header: { type: 'message', ack: '0123456789abcdef' }, body: 1 });
+  assert.equal(last().sent.length, before);
 });
 
 test('it can be said as late as one likes, or in onOpen', async (t) => {
