@@ -16,8 +16,9 @@
 //! In reading order: [`clock`], [`id`] and [`metrics`] (moments, UUIDs, keys, counters); [`proto::session`] (the state
 //! machine of one connection; its contract of driving stands at its top, its words in [`proto::turn`]), below it [`proto::http`], [`proto::handshake`],
 //! [`proto::reader`], [`proto::frame`], [`proto::message`], [`proto::pacing`], [`proto::events`]; [`app`] (what an application is; the table
-//! of them), [`app::registry`], [`app::outbox`], [`app::gate`] (who may come in), [`app::history`] (what was sent lately), [`app::exposition`] (`/metrics`),
-//! `app/relay.rs`; [`net::hub`] (a turn), [`net::server`] (the poll around it), `net/transport.rs` and `net/tls.rs` (what
+//! of them), [`app::registry`], [`app::outbox`], `app/exchange.rs` (what an application works with), [`app::gate`] (who may come
+//! in), [`app::recorder`] and [`app::fates`] (what has happened, and what becomes of a message), [`app::history`] (what was sent
+//! lately), [`app::exposition`] (`/metrics`), `app/relay.rs`; [`net::hub`] (a turn), [`net::server`] (the poll around it), `net/transport.rs` and `net/tls.rs` (what
 //! the bytes go through); [`config`], [`program`] (all of `main`), [`cli`], [`logging`], [`login`] (PHP sessions), [`machine`], [`send`],
 //! [`health`] and [`systemd`] beside them.
 //!
@@ -81,6 +82,12 @@
 //! - **Streams of events** are browsers that only listen. A message for them is encoded once, as for WebSockets; what differs is
 //!   the id, which has the stream's UUID and a proof of it. Kept for those that come again is what was sent lately, once for
 //!   all of them, and it is the first thing to go where memory is short.
+//! - **Fates**: a connection counts the bytes of its output, modulo 2^32, and a message ends at one of them. How far it has got
+//!   is a comparison: what waits here is known, and what the peer's kernel has not acknowledged is asked of ours (`TCP_INFO`),
+//!   only while somebody waits for it and when a connection ends. With TLS the latter counts ciphertext, so less is said to
+//!   have arrived than has. A call that waits is answered later; what comes behind it on its connection is kept or not read.
+//! - **The recorder** is one ring of bytes of a fixed size, written to from the start so that it counts for no client. A push
+//!   costs two records, about 60 bytes and 2 % of its CPU time; one to more than 64 clients is recorded as a whole.
 //! - **The queue** (feature `zmq`) is a descriptor of the same poll, which libzmq writes to; a thread of libzmq reads from the
 //!   senders, so none of them can stop the loop. It is drained until it is empty, in bites of a tenth of a millisecond's work,
 //!   deliveries counted. The crate has libzmq with it, as C++ sources, so the feature is off by default.

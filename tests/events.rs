@@ -5,7 +5,6 @@
 mod server;
 
 #[path = "common/tls.rs"]
-#[allow(dead_code, reason = "each file of tests uses its part")]
 mod tls;
 
 #[path = "events/stream.rs"]

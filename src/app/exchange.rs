@@ -49,7 +49,7 @@ pub struct Load {
 /// What a client said when it came, besides what the registry keeps of it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Opening<'a> {
-    /// The subprotocol agreed on: one of [`Application::subprotocols`].
+    /// The subprotocol agreed on: one of [`Application::subprotocols`](super::Application::subprotocols).
     pub subprotocol: Option<&'static str>,
     /// The query of the request's target, as it came; empty where there was none.
     pub query: &'a str,
@@ -225,7 +225,7 @@ impl<'a> Exchange<'a> {
     }
 
     /// Whoever pushes the message waits up to `wait` to be told what becomes of it: a client by
-    /// [`Application::on_settled`], a call in its answer.
+    /// [`Application::on_settled`](super::Application::on_settled), a call in its answer.
     pub fn watch(&mut self, wait: Duration) {
         let Some(message) = self.outbox.push else { return };
         let asker = self.sender.map_or(Asker::Call, Asker::Client);

@@ -1,6 +1,6 @@
 //! Clients and messages: who is connected, and what each resource does.
 //!
-//! An application is a type that implements [`Application`]. It sees the [`Registry`] and asks for things to be done
+//! An application is a type that implements [`Application`]. It sees the [`Registry`](registry::Registry) and asks for things to be done
 //! through its [`Context`]; it can't fail, and nothing of any connection is borrowed while it runs. This directory names
 //! no socket and no poll, and reads no clock: it is told what moment it is.
 //!
