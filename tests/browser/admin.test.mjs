@@ -146,7 +146,7 @@ describe('the live page', { skip }, () => {
   test('rates and totals move', async () => {
     const totals = () => text(tab, 'totals');
     await demo.evaluate(async () => {
-      const socket = window.crowd.at(-1);
+      const socket = window.crowd.find(({ url }) => url.endsWith('/echo'));
       for (let index = 0; index < 500; index += 1) socket.send('x'.repeat(100));
     });
     await tab.locator('#totals', { hasText: /Messages in5\d\d/ }).waitFor();
