@@ -30,12 +30,12 @@ pub(super) struct Packet<'a> {
 
 impl<'a> Packet<'a> {
     /// Reads the envelope. `None`: this is no JSON object with a string `opcode`.
-    pub(super) fn parse(text: &'a [u8]) -> Option<Self> {
+    pub(super) fn parse(text: &'a str) -> Option<Self> {
         // What serde derives takes an array for a struct as well.
-        if text.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
+        if text.bytes().find(|byte| !byte.is_ascii_whitespace()) != Some(b'{') {
             return None;
         }
-        let packet: Self = serde_json::from_slice(text).ok()?;
+        let packet: Self = serde_json::from_str(text).ok()?;
         matches!(packet.opcode, Member::Text(_)).then_some(packet)
     }
 
@@ -150,7 +150,7 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Option<(String, String, String)> {
-        Packet::parse(text.as_bytes()).map(|p| (p.opcode().to_owned(), p.uuid().to_owned(), p.ident().to_owned()))
+        Packet::parse(text).map(|p| (p.opcode().to_owned(), p.uuid().to_owned(), p.ident().to_owned()))
     }
 
     fn expect(opcode: &str, uuid: &str, ident: &str) -> Option<(String, String, String)> {

@@ -245,6 +245,8 @@ pub struct Recorder {
     /// Positions count on for ever; where they are in the ring is their remainder.
     start: u64,
     end: u64,
+    /// Where a record is written before its length is known.
+    scratch: Box<[u8; PREFIX + MAX_RECORD]>,
 }
 
 impl Recorder {
@@ -254,7 +256,12 @@ impl Recorder {
     pub fn new(size: usize) -> Self {
         // Not zero: memory of zeroes is not there until something is written to it.
         let size = if size < 1024 { 0 } else { size };
-        Self { ring: vec![0xff; size].into_boxed_slice(), start: 0, end: 0 }
+        Self {
+            ring: vec![0xff; size].into_boxed_slice(),
+            start: 0,
+            end: 0,
+            scratch: Box::new([0; PREFIX + MAX_RECORD]),
+        }
     }
 
     /// How large it is, in bytes.
@@ -267,18 +274,17 @@ impl Recorder {
         if self.ring.is_empty() {
             return;
         }
-        let mut record = [0; PREFIX + MAX_RECORD];
-        let Ok(written) = postcard::to_slice(&(now.as_millis(), event), &mut record[PREFIX..]) else {
+        let Ok(written) = postcard::to_slice(&(now.as_millis(), event), &mut self.scratch[PREFIX..]) else {
             debug_assert!(false, "no event is longer than {MAX_RECORD} bytes");
             return;
         };
         let length = written.len();
-        record[..PREFIX].copy_from_slice(&u16::try_from(length).unwrap_or_default().to_le_bytes());
-        let record = &record[..PREFIX + length];
-        while self.end + record.len() as u64 > self.start + self.ring.len() as u64 {
+        self.scratch[..PREFIX].copy_from_slice(&u16::try_from(length).unwrap_or_default().to_le_bytes());
+        let length = PREFIX + length;
+        while self.end + length as u64 > self.start + self.ring.len() as u64 {
             self.start += (PREFIX + self.length_at(self.start)) as u64;
         }
-        self.put(record);
+        self.put(length);
     }
 
     /// Goes through what has happened, the oldest first.
@@ -358,8 +364,10 @@ impl Recorder {
         usize::try_from(at % self.ring.len() as u64).unwrap_or_default()
     }
 
-    fn put(&mut self, bytes: &[u8]) {
+    /// Puts what stands in the scratch buffer behind all else.
+    fn put(&mut self, length: usize) {
         let start = self.place(self.end);
+        let bytes = &self.scratch[..length];
         let first = bytes.len().min(self.ring.len() - start);
         self.ring[start..start + first].copy_from_slice(&bytes[..first]);
         self.ring[..bytes.len() - first].copy_from_slice(&bytes[first..]);

@@ -97,7 +97,7 @@ impl Relay {
     }
 
     /// A message, whole; `forward` sends it on.
-    fn act(&self, ctx: &mut Context<'_>, text: &[u8], forward: impl FnOnce(&mut Context<'_>, Audience)) {
+    fn act(&self, ctx: &mut Context<'_>, text: &str, forward: impl FnOnce(&mut Context<'_>, Audience)) {
         let Some(packet) = Packet::parse(text) else {
             acknowledge(ctx);
             ctx.close(CloseCode::INVALID_DATA, "not a JSON object with an opcode");
@@ -195,7 +195,7 @@ impl Application for Relay {
         match text {
             "bufferOFF" => {
                 if let Some(Chunks { joined, .. }) = self.chunked.remove(&me) {
-                    self.act(ctx, joined.as_bytes(), |ctx, to| ctx.send(to, &joined));
+                    self.act(ctx, &joined, |ctx, to| ctx.send(to, &joined));
                     return;
                 }
             }
@@ -210,7 +210,7 @@ impl Application for Relay {
             }
             _ => {}
         }
-        self.act(ctx, &message.data, |ctx, to| ctx.forward(to, message));
+        self.act(ctx, text, |ctx, to| ctx.forward(to, message));
     }
 
     fn on_call(&mut self, exchange: &mut Exchange<'_>, action: &str, data: &str) -> Result<String, Failure> {
@@ -253,18 +253,18 @@ impl Application for Relay {
 
 /// Hands on what a client says to others; `forward` sends it as it came. Who waits for its fate is told when that is known:
 /// the acknowledgement comes then.
-fn push(ctx: &mut Context<'_>, packet: &Packet<'_>, text: &[u8], forward: impl FnOnce(&mut Context<'_>, Audience)) {
+fn push(ctx: &mut Context<'_>, packet: &Packet<'_>, text: &str, forward: impl FnOnce(&mut Context<'_>, Audience)) {
     let message = ctx.begin_push(packet.opcode(), text.len());
     let me = ctx.me().key;
     let to = Addressees::new(ctx, packet.opcode(), packet, Some(me));
     // Its acknowledgement comes before what it causes to be sent to itself, so it can't wait for that.
     let wait = packet.wait().filter(|_| !to.is(me));
-    if let (Some(wait), Ok(text)) = (wait, std::str::from_utf8(text)) {
+    if let Some(wait) = wait {
         ctx.watch(wait);
         to.send_watched(ctx, text, message);
         return;
     }
-    let to = to.audience(ctx, text);
+    let to = to.audience(ctx, text.as_bytes());
     let delivered = match to.len() {
         0 => Cow::Borrowed("0"),
         1 => Cow::Borrowed("1"),

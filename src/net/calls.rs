@@ -95,9 +95,9 @@ impl<S: Socket> Hub<S> {
                 self.connections[slot].session.suspend();
                 let call =
                     WaitingCall { key: self.connections[slot].key(slot), done, readers: readers.into_owned(), last };
+                // Even where there is nothing to wait for it is answered with the others, later in this turn: calls that
+                // lead to calls would use up the stack.
                 self.waiting_calls.push(call);
-                // Where it was only asked how things are, or there is nobody, there is nothing to wait for.
-                self.tell_fates(now);
             }
             outcome => self.answer_call(slot, &outcome, &readers, last, now),
         }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use log::{debug, error, warn};
 use mio::{Registry, Token};
 
-use super::hub::{ARENA_HIGH, Hub, MUCH_A_TURN, SLICES_HIGH, world};
+use super::hub::{Hub, MUCH_A_TURN, world};
 use super::server::StartError;
 use super::socket::Socket;
 use super::zeromq::Inlet;
@@ -168,9 +168,7 @@ impl<S: Socket> Hub<S> {
             Err(_) => &mut tally.unusable,
         } += 1;
         self.deliver(None, now);
-        if self.outbox.arena.len() > ARENA_HIGH || self.outgoing.len() > SLICES_HIGH {
-            self.flush_all(&[], 0, now);
-        }
+        self.write_early(now);
         outcome
     }
 }
