@@ -130,29 +130,6 @@ fn a_message_with_a_topic_goes_to_its_subscribers() {
 }
 
 #[test]
-fn a_message_with_a_topic_goes_to_its_subscribers() {
-    let server = Server::start(&format!("{BIND}[resources]\n/ = relay\n/wamp = wamp\n"));
-    let mut client = Client::connect(server.address());
-    client.send(server::upgrade("/wamp", "Sec-WebSocket-Protocol: wamp\r\n").as_bytes());
-    client.head();
-    client.frame();
-    client.say(r#"[5,"news"]"#);
-    client.say(r#"[5,"shop.form.1"]"#);
-    client.expect(&[r#"[8,"shop.form.1",{"status":"subscribed"}]"#]);
-    let queue = push_to(&endpoint(&server));
-    push(&queue, r#"{"topic":"news", "b":1,"a":[2.50]}"#);
-    push(&queue, r#"{"form":"shop.form.1","status":"stored"}"#);
-    push(&queue, r#"{"topic":"nobody.listens"}"#);
-    push(&queue, r#"{"topic":"no topic"}"#);
-    client.expect(&[
-        r#"[8,"news",{"topic":"news", "b":1,"a":[2.50]}]"#,
-        r#"[8,"shop.form.1",{"form":"shop.form.1","status":"stored"}]"#,
-    ]);
-    server.wait_for_line("the topic is not a URI");
-    assert_eq!((counted(&server, "delivered"), counted(&server, "nobody")), (2, 1));
-}
-
-#[test]
 fn messages_keep_their_order_and_their_size_up_to_the_limit() {
     let server = Server::start(&format!("{BIND}[limits]\nmaxMessage = 100000\n"));
     let (mut browser, uuid) = Client::browser(&server, "/");

@@ -318,11 +318,13 @@ impl Fates {
         }
     }
 
-    /// What `asker` waits for, if anything: nothing is waited for any more.
-    pub fn take(&mut self, asker: ConnectionKey) -> Option<Watch> {
+    /// What `asker` waits for, if anything, as things are: nothing is waited for any more.
+    pub fn take(&mut self, asker: ConnectionKey, outlook: &dyn Outlook) -> Option<Watch> {
         let message =
             self.watches.values().find(|watch| watch.asker == Asker::Client(asker)).map(|watch| watch.message)?;
-        self.remove(message)
+        let mut watch = self.remove(message)?;
+        watch.look(outlook);
+        Some(watch)
     }
 
     /// A message for which there is nothing to wait any more, or no time. To be called until it gives `None`.

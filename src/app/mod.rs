@@ -125,6 +125,9 @@ pub trait Application: fmt::Debug {
     /// A client has gone; it is not in the registry any more.
     fn on_close(&mut self, _ctx: &mut Context<'_>, _end: &End) {}
 
+    /// The server is stopping, and the client is closed next: what it is to hear before that is sent now.
+    fn on_stopping(&mut self, _ctx: &mut Context<'_>) {}
+
     /// When [`Application::on_time`] is to be called; [`Moment::NEVER`]: not at all. Asked in every turn, so it is to be
     /// known, not searched for.
     fn due(&self) -> Moment {

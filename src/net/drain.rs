@@ -7,8 +7,9 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use super::hub::Hub;
+use super::hub::{Hub, world};
 use super::socket::Socket;
+use crate::app::{Context, World};
 use crate::clock::Moment;
 use crate::id::ConnectionKey;
 use crate::proto::CloseCode;
@@ -71,6 +72,11 @@ impl<S: Socket> Hub<S> {
     }
 
     fn tell_to_go(&mut self, key: ConnectionKey, now: Moment) {
+        if let Some(client) = self.registry.get(key) {
+            let application = self.routes.application_mut(client.application());
+            application.on_stopping(&mut Context::new(client, world!(self, now), &mut self.outbox));
+            self.deliver(None, now);
+        }
         self.close(key, CloseCode::GOING_AWAY, Cow::Borrowed("server is stopping"), now);
     }
 }

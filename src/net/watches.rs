@@ -128,7 +128,8 @@ impl<S: Socket> Hub<S> {
 
     /// Tells a client what became of its last message before its next is looked at, so that answers keep their order.
     pub(super) fn tell_fate_first(&mut self, asker: ConnectionKey, now: Moment) {
-        if let Some(watch) = self.outbox.fates.take(asker) {
+        let sight = Sight { connections: &self.connections, outgoing: &self.outgoing };
+        if let Some(watch) = self.outbox.fates.take(asker, &sight) {
             self.tell_fate(&watch, now);
         }
     }

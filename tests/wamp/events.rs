@@ -1,5 +1,6 @@
 //! Version 2: sessions, topics and events.
 
+use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::peer::{INI, Peer};
@@ -31,6 +32,21 @@ fn a_session_begins_and_ends_as_both_sides_agree() {
         peer.say(&json!([3, {}, "wamp.close.normal"]));
         peer.client.expect_closed(1000);
     }
+}
+
+#[test]
+fn a_stopping_server_says_good_bye() {
+    let server = Server::start(INI);
+    let mut peers = [Peer::json(&server), Peer::packed(&server)];
+    // Who has joined no realm has nothing to leave.
+    let mut outside = Peer::connect(&server, "wamp.2.json");
+    server.signal(Signal::TERM);
+    for peer in &mut peers {
+        let said = peer.hear();
+        assert_eq!((&said[0], &said[2]), (&json!(6), &json!("wamp.close.system_shutdown")), "{said}");
+        peer.client.expect_closed(1001);
+    }
+    outside.client.expect_closed(1001);
 }
 
 #[test]

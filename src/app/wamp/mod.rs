@@ -186,6 +186,10 @@ impl Application for Wamp {
         }
     }
 
+    fn on_stopping(&mut self, ctx: &mut Context<'_>) {
+        self.good_bye(ctx);
+    }
+
     fn on_close(&mut self, ctx: &mut Context<'_>, _end: &End) {
         let me = ctx.me().key;
         self.leave(ctx, me);

@@ -13,6 +13,7 @@ pub(super) const NO_SUCH_SUBSCRIPTION: &str = "wamp.error.no_such_subscription";
 pub(super) const OPTION_NOT_ALLOWED: &str = "wamp.error.option_not_allowed";
 pub(super) const PROCEDURE_EXISTS: &str = "wamp.error.procedure_already_exists";
 pub(super) const PROTOCOL_VIOLATION: &str = "wamp.error.protocol_violation";
+pub(super) const SYSTEM_SHUTDOWN: &str = "wamp.close.system_shutdown";
 pub(super) const TIMEOUT: &str = "wamp.error.timeout";
 
 // This server's own.

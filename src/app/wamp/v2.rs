@@ -7,9 +7,10 @@ use std::rc::Rc;
 use serde::Deserialize;
 use serde::de::{DeserializeOwned, IgnoredAny};
 
+use super::broker::Dialect;
 use super::calling::{CallOptions, CancelMode};
 use super::dealer::{CallId, Invocation};
-use super::refusal::{GOODBYE_AND_OUT, INVALID_URI, OPTION_NOT_ALLOWED, PROTOCOL_VIOLATION, Refusal};
+use super::refusal::{GOODBYE_AND_OUT, INVALID_URI, OPTION_NOT_ALLOWED, PROTOCOL_VIOLATION, Refusal, SYSTEM_SHUTDOWN};
 use super::routing::{Filter, Identity, Lists};
 use super::session::Abilities;
 use super::uri::{is_reserved, is_uri};
@@ -268,6 +269,16 @@ impl<'a> Said<'a> {
 }
 
 impl Wamp {
+    /// Says good-bye to a client that is in a realm, since the server is stopping.
+    pub(super) fn good_bye(&mut self, ctx: &mut Context<'_>) {
+        let me = ctx.me().key;
+        if self.sessions.get(&me).is_some_and(|session| session.dialect != Dialect::V1 && session.realm.is_some()) {
+            let details = [("message", Val::Text("the server is stopping"))];
+            let head = [Val::Int(GOODBYE), Val::Dict(&details), Val::Text(SYSTEM_SHUTDOWN)];
+            self.tell(ctx, me, &head, Payload::default());
+        }
+    }
+
     pub(super) fn on_v2(&mut self, ctx: &mut Context<'_>, message: &Message<'_>) {
         let me = ctx.me().key;
         let Some(session) = self.sessions.get(&me) else { return };
