@@ -57,7 +57,7 @@ pub fn run(config: &Config, subject: &str, out: &mut impl Write) -> Result<(), W
     let start = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").ok_or_else(strange)?;
     let said: Value = serde_json::from_slice(&answer[start + 4..]).map_err(|_| strange())?;
     match (&said["result"], said["error"].as_str()) {
-        (_, Some(error)) => Err(WhyError::Refused(error.to_owned())),
+        (_, Some(error)) => Err(WhyError::Refused(printable(error))),
         (history, None) if history["events"].is_array() => print(history, out).map_err(WhyError::Local),
         _ => Err(strange()),
     }
@@ -99,7 +99,7 @@ fn print(history: &Value, out: &mut impl Write) -> io::Result<()> {
         writeln!(out, "({earlier} earlier events are left out)")?;
     }
     for event in history["events"].as_array().into_iter().flatten() {
-        writeln!(out, "{}  {}", time(&event["at"]), sentence(event))?;
+        writeln!(out, "{}  {}", time(&event["at"]), printable(&sentence(event)))?;
     }
     if history["since"].is_number() {
         writeln!(out, "(what happened before {} is not remembered)", time(&history["since"]))?;
@@ -114,6 +114,12 @@ fn time(at: &Value) -> String {
     #[expect(clippy::cast_possible_truncation, reason = "a float is cut to what fits")]
     let at = jiff::Timestamp::from_millisecond(millis as i64).unwrap_or_default();
     format!("{at:.3}")
+}
+
+/// A text that a terminal shows as it is: much of what is told here are the words of a peer.
+fn printable(text: &str) -> String {
+    let plain = |c: char| !c.is_control() && !matches!(c, '\u{2028}' | '\u{2029}');
+    text.chars().map(|c| if plain(c) { c.to_string() } else { c.escape_default().to_string() }).collect()
 }
 
 /// An event in words, what concerns it behind them.
@@ -169,7 +175,7 @@ mod tests {
                  "origin": "https://a.example"},
                 {"at": 1_700_000_001.0, "event": "handed", "id": "M", "what": "feedback", "from": "backend", "bytes": 60,
                  "fate": "lost"},
-                {"at": 1_700_000_002.25, "event": "closed", "why": "the client vanished", "outstanding": 60},
+                {"at": 1_700_000_002.25, "event": "closed", "why": "the client vanished\n\u{1b}[2J", "outstanding": 60},
                 {"at": 1_700_000_003.0, "event": "not connected", "id": "N", "what": "feedback", "from": "backend"},
             ],
         });
@@ -179,7 +185,7 @@ mod tests {
             "U is not connected\n\
              2023-11-14T22:13:20.500Z  opened by a browser at 192.0.2.1:5 on /web, origin \"https://a.example\"\n\
              2023-11-14T22:13:21.000Z  was handed feedback M, lost, from backend, 60 bytes\n\
-             2023-11-14T22:13:22.250Z  the client vanished; 60 bytes had not been received\n\
+             2023-11-14T22:13:22.250Z  the client vanished\\n\\u{1b}[2J; 60 bytes had not been received\n\
              2023-11-14T22:13:23.000Z  was not connected when feedback N came, from backend\n\
              (what happened before 2023-11-14T22:13:20.000Z is not remembered)\n"
         );

@@ -162,6 +162,22 @@ fn calls_share_a_connection_and_are_answered_in_order() {
 }
 
 #[test]
+fn a_batch_has_its_limit() {
+    let server = Server::start("[limits]\nmaxMessage = 30000000\nmaxBacklog = 30000000\n");
+    let (mut browser, _) = Client::browser(&server, "/");
+    let item = json!({"action": "broadcast", "data": {"message": "x".repeat(1 << 20)}});
+    let (status, result) = call(&server, "/api/relay/batch", &json!(vec![item; 20]));
+    assert_eq!(status, 200);
+    let outcomes: Vec<_> = result.as_array().unwrap().iter().map(|item| item["status"] == "OK").collect();
+    assert_eq!(outcomes, (0..20).map(|number| number < 16).collect::<Vec<_>>());
+    assert!(result[16]["error"].as_str().is_some_and(|why| why.contains("too much")), "{}", result[16]);
+    for _ in 0..16 {
+        assert!(browser.frame().text().len() > 1 << 20);
+    }
+    browser.expect_nothing_else();
+}
+
+#[test]
 fn bodies_come_in_any_framing_and_any_pieces() {
     let server = Server::start("");
     let (mut browser, _) = Client::browser(&server, "/");

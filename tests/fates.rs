@@ -192,6 +192,34 @@ fn who_is_not_there_is_offline_or_unknown() {
 }
 
 #[test]
+fn a_page_learns_nothing_of_those_who_are_gone() {
+    let server = Server::start("");
+    let (gone, uuid) = Client::greeted(server.address(), "/", "Ident: me\r\n");
+    gone.leave();
+    let (mut page, _) = Client::browser(&server, "/");
+    for (member, name) in [("uuid", uuid.as_str()), ("ident", "me")] {
+        page.say(&json!({"opcode": "feedback", member: name, "message": 1, "wait": LONG}).to_string());
+        let next: Value = serde_json::from_str(page.frame().text()).unwrap();
+        assert_eq!(next["targets"], json!([{member: name, "fate": "unknown"}]));
+    }
+}
+
+#[test]
+fn the_id_to_confirm_is_the_servers_whatever_the_sender_says() {
+    let server = Server::start("");
+    let (mut page, uuid) = confirming(&server);
+    let mut backend = Client::connect(server.address());
+    backend.send(&post(
+        "/api/relay/feedback",
+        &json!({"ack": "0000000000000000", "uuid": uuid, "message": 1, "wait": LONG}),
+    ));
+    let got: Value = serde_json::from_str(page.frame().text()).unwrap();
+    page.say(&json!({"opcode": "ack", "id": got["ack"]}).to_string());
+    page.expect(&[NEXT]);
+    assert_eq!(answer(&mut backend)["targets"][0]["fate"], "acked");
+}
+
+#[test]
 fn a_wait_that_can_not_be_is_refused() {
     let server = Server::start("");
     let (mut page, uuid) = Client::browser(&server, "/");

@@ -33,7 +33,7 @@ let asked = 0;
 /** What was asked and not answered yet, by its number; what to do with the answer. */
 const open = new Map();
 
-const feed = new Connection(FEED, {}, {
+const feed = new Connection(FEED, { events: false }, {
   opened() {},
   received(data) {
     feed.awaitAnswer(SILENCE, 'The server has said nothing');

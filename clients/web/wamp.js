@@ -48,7 +48,7 @@ export class WampSession {
         super(address, 'wamp.2.json');
       }
     };
-    this.#connection = new Connection(url, { WebSocket: Json }, {
+    this.#connection = new Connection(url, { WebSocket: Json, events: false }, {
       opened: () => this.#send([HELLO, this.#realm, { roles: { subscriber: {}, caller: {} } }]),
       received: (data) => this.#received(parsed(data)),
       lost: () => this.#lost(),

@@ -20,6 +20,12 @@ use crate::proto::http::{Refusal, Request, Response};
 /// What all paths of the API begin with.
 const PREFIX: &str = "/api/";
 
+/// Copies of messages, and bytes of messages or results, past which nothing more of a batch is done: all of them are in
+/// memory before the first is sent.
+const MAX_COPIES: usize = 1_000_000;
+const MAX_BYTES: usize = 16 << 20;
+const TOO_MUCH: Failure = Failure { status: 413, why: Cow::Borrowed("the batch asks for too much before this") };
+
 /// Longest part of a caller's own words in an answer, in characters.
 const MAX_QUOTED: usize = 60;
 
@@ -155,6 +161,9 @@ pub fn call(
     let application = routes.application_mut(id);
     let alone = action != "batch";
     let mut one = |action: &str, data: &str| {
+        if outbox.targets.len() > MAX_COPIES || outbox.arena.len() > MAX_BYTES {
+            return Err(TOO_MUCH);
+        }
         if !data.trim_start_matches([' ', '\t', '\r', '\n']).starts_with('{') {
             return Err(Failure::new(400, "the data must be a JSON object"));
         }
@@ -194,6 +203,7 @@ fn batch(data: &str, mut one: impl FnMut(&str, &str) -> Result<Done, Failure>) -
         }
         let result = match &*item.action {
             "batch" => Err(Failure::new(400, "a batch in a batch")),
+            _ if results.len() > MAX_BYTES => Err(TOO_MUCH),
             action => one(action, item.data.map_or("{}", RawValue::get)),
         };
         push_outcome(&mut results, &result, "");

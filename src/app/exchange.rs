@@ -11,7 +11,7 @@ use super::fates::{Asker, Outlook};
 use super::history::{Start, Whom};
 use super::outbox::{self, Body, Outbox, Run};
 use super::recorder::{Event, Recorder};
-use super::registry::{ApplicationId, Client, Registry};
+use super::registry::{ApplicationId, Client, ClientKind, Registry};
 use crate::clock::Moment;
 use crate::id::{ClientId, ConnectionKey, MessageId};
 use crate::metrics::Metrics;
@@ -229,7 +229,9 @@ impl<'a> Exchange<'a> {
     pub fn watch(&mut self, wait: Duration) {
         let Some(message) = self.outbox.push else { return };
         let asker = self.sender.map_or(Asker::Call, Asker::Client);
-        self.outbox.fates.watch(message, asker, wait, self.world.now);
+        let sender = self.sender.and_then(|sender| self.clients().get(sender));
+        let looks_back = sender.is_none_or(|sender| sender.kind() == ClientKind::Script);
+        self.outbox.fates.watch(message, asker, wait, looks_back, self.world.now);
     }
 
     /// Sends text, which is made of pieces, that is of the server's own making, and counts for no delivery of a message.

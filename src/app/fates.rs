@@ -14,7 +14,7 @@ use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use super::api::json_string;
-use super::recorder::{Event, Recorder};
+use super::recorder::{Event, Kind, Recorder};
 use super::registry::Client;
 use crate::clock::Moment;
 use crate::id::{ClientId, ConnectionKey, MessageId};
@@ -31,8 +31,10 @@ pub fn wait(millis: f64) -> Option<Duration> {
 /// Most clients of one message whose fates are told one by one.
 const MAX_TARGETS: usize = 1000;
 
-/// Most clients of all messages that are being watched; past it a message is told of at once, as it stands.
-const MAX_WATCHED: usize = 100_000;
+/// Most clients of all messages that are being watched, and most messages; past them a message is told of at once, as far as
+/// it is known, and its further clients are only counted.
+const MAX_WATCHED: usize = 10_000;
+const MAX_WATCHES: usize = 1000;
 
 /// From one look to the next, at first; then twice as long each time, up to the latter.
 const FIRST_LOOK: Duration = Duration::from_millis(1);
@@ -147,6 +149,8 @@ pub struct Watch {
     /// Those beyond the most that are told of.
     more: usize,
     absent: Option<Absent>,
+    /// Whether it may be told when one who is absent has gone, and why: not to a page, which could ask that about anybody.
+    looks_back: bool,
     until: Moment,
     look: Moment,
     pause: Duration,
@@ -178,7 +182,7 @@ impl Watch {
             let comma = if out.len() > 1 { "," } else { "" };
             let which = if absent.id.is_some() { "uuid" } else { "ident" };
             let _ = write!(out, r#"{comma}{{"{which}":{},"#, json_string(&absent.named));
-            match last_seen(recorder, absent) {
+            match self.looks_back.then(|| last_seen(recorder, absent)).flatten() {
                 Some((at, why)) => {
                     let since = wall(at, now, since_1970);
                     let _ = write!(out, r#""fate":"offline","since":{since:.3},"why":{}}}"#, json_string(&why));
@@ -211,7 +215,7 @@ pub fn wall(at: Moment, now: Moment, since_1970: Duration) -> f64 {
 /// When somebody went, and why.
 fn last_seen(recorder: &Recorder, absent: &Absent) -> Option<(Moment, String)> {
     let mut seen = None;
-    recorder.each(|at, event| {
+    recorder.each_of(&[Kind::Closed], |at, event| {
         if let Event::Closed { id, ident, by_server, code, why, .. } = event {
             let is_it = absent.id.map_or_else(|| ident == absent.named, |wanted| wanted == id);
             if is_it {
@@ -237,6 +241,8 @@ pub fn ending(by_server: bool, code: u16, why: &str) -> String {
 #[derive(Debug, Default)]
 pub struct Fates {
     watches: HashMap<MessageId, Watch>,
+    /// Of clients that wait, for which message.
+    askers: HashMap<ConnectionKey, MessageId>,
     /// Targets of all of them.
     watched: usize,
 }
@@ -252,11 +258,24 @@ impl Fates {
         self.watches.values().map(|watch| watch.look).min().unwrap_or(Moment::NEVER)
     }
 
-    /// `asker` waits for the fate of a message that is about to be handed over, up to `wait` from `now` on.
-    pub fn watch(&mut self, message: MessageId, asker: Asker, wait: Duration, now: Moment) {
-        let until = now.after(wait.min(MAX_WAIT));
-        let watch =
-            Watch { message, asker, targets: Vec::new(), more: 0, absent: None, until, look: now, pause: FIRST_LOOK };
+    /// `asker` waits for the fate of a message that is about to be handed over, up to `wait` from `now` on. `looks_back`:
+    /// whether it may know when one who isn't connected has gone, and why.
+    pub fn watch(&mut self, message: MessageId, asker: Asker, wait: Duration, looks_back: bool, now: Moment) {
+        let until = if self.watches.len() < MAX_WATCHES { now.after(wait.min(MAX_WAIT)) } else { now };
+        if let Asker::Client(client) = asker {
+            self.askers.insert(client, message);
+        }
+        let watch = Watch {
+            message,
+            asker,
+            targets: Vec::new(),
+            more: 0,
+            absent: None,
+            looks_back,
+            until,
+            look: now,
+            pause: FIRST_LOOK,
+        };
         self.watches.insert(message, watch);
     }
 
@@ -269,7 +288,7 @@ impl Fates {
     pub fn handed(&mut self, message: MessageId, client: &Client, end: u32, fate: Fate) {
         let Some(watch) = self.watches.get_mut(&message) else { return };
         if watch.targets.len() >= MAX_TARGETS || self.watched >= MAX_WATCHED {
-            watch.more += 1;
+            watch.more += usize::from(!matches!(fate, Fate::Dropped(_)));
             return;
         }
         self.watched += 1;
@@ -320,31 +339,35 @@ impl Fates {
 
     /// What `asker` waits for, if anything, as things are: nothing is waited for any more.
     pub fn take(&mut self, asker: ConnectionKey, outlook: &dyn Outlook) -> Option<Watch> {
-        let message =
-            self.watches.values().find(|watch| watch.asker == Asker::Client(asker)).map(|watch| watch.message)?;
+        let message = *self.askers.get(&asker)?;
         let mut watch = self.remove(message)?;
         watch.look(outlook);
         Some(watch)
     }
 
-    /// A message for which there is nothing to wait any more, or no time. To be called until it gives `None`.
-    pub fn settled(&mut self, now: Moment, outlook: &dyn Outlook) -> Option<Watch> {
-        let due: Vec<_> = self.watches.values().filter(|watch| watch.look <= now).map(|watch| watch.message).collect();
-        for message in due {
-            let Some(watch) = self.watches.get_mut(&message) else { continue };
+    /// Messages for which there is nothing to wait any more, or no time. To be called until there are none.
+    pub fn settled(&mut self, now: Moment, outlook: &dyn Outlook) -> Vec<Watch> {
+        let mut settled = Vec::new();
+        for watch in self.watches.values_mut().filter(|watch| watch.look <= now) {
             watch.look(outlook);
             if watch.is_settled() || watch.until <= now {
-                return self.remove(message);
+                settled.push(watch.message);
+            } else {
+                watch.look = now.after(watch.pause).min(watch.until);
+                watch.pause = (watch.pause * 2).min(LAST_LOOK);
             }
-            watch.look = now.after(watch.pause).min(watch.until);
-            watch.pause = (watch.pause * 2).min(LAST_LOOK);
         }
-        None
+        // In the order in which they were pushed.
+        settled.sort_unstable();
+        settled.into_iter().filter_map(|message| self.remove(message)).collect()
     }
 
     fn remove(&mut self, message: MessageId) -> Option<Watch> {
         let watch = self.watches.remove(&message)?;
         self.watched -= watch.targets.len();
+        if let Asker::Client(client) = watch.asker {
+            self.askers.remove(&client);
+        }
         Some(watch)
     }
 }

@@ -44,6 +44,11 @@ impl<'a> Packet<'a> {
         self.opcode.as_str()
     }
 
+    /// Whether it doesn't say so: there is no such member.
+    pub(super) const fn has_no_opcode(&self) -> bool {
+        matches!(self.opcode, Member::Absent)
+    }
+
     /// Whom it is for, by UUID; empty where it doesn't say.
     pub(super) fn uuid(&self) -> &str {
         self.uuid.as_str()
@@ -58,7 +63,7 @@ impl<'a> Packet<'a> {
     pub(super) fn wait(&self) -> Option<Duration> {
         match &self.wait {
             Member::Number(millis) => fates::wait(millis.parse().ok()?),
-            Member::Absent | Member::Text(_) => None,
+            Member::Absent | Member::Other | Member::Text(_) => None,
         }
     }
 
@@ -76,6 +81,8 @@ impl<'a> Packet<'a> {
 pub(super) enum Member<'a> {
     #[default]
     Absent,
+    /// There, and nothing of use.
+    Other,
     Text(Cow<'a, str>),
     Number(String),
 }
@@ -84,7 +91,7 @@ impl Member<'_> {
     /// The text; empty where there is none.
     pub(super) fn as_str(&self) -> &str {
         match self {
-            Self::Absent => "",
+            Self::Absent | Self::Other => "",
             Self::Text(text) => text,
             Self::Number(text) => text,
         }
@@ -127,21 +134,21 @@ impl<'de> Visitor<'de> for MemberVisitor {
     }
 
     fn visit_bool<E>(self, _: bool) -> Result<Self::Value, E> {
-        Ok(Member::Absent)
+        Ok(Member::Other)
     }
 
     fn visit_unit<E>(self) -> Result<Self::Value, E> {
-        Ok(Member::Absent)
+        Ok(Member::Other)
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
         while items.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Member::Absent)
+        Ok(Member::Other)
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
         while members.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
-        Ok(Member::Absent)
+        Ok(Member::Other)
     }
 }
 

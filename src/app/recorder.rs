@@ -43,7 +43,7 @@ pub enum Event<'a> {
         /// The path it was opened with.
         #[serde(borrow)]
         path: Cow<'a, str>,
-        /// The position of what serves it.
+        /// The position of what serves it, or [`Event::STREAM`].
         application: u8,
         /// The name it gave itself; empty for none.
         #[serde(borrow)]
@@ -158,6 +158,9 @@ pub enum Kind {
 }
 
 impl<'a> Event<'a> {
+    /// In place of an application: a stream of events, which is sent what the clients of others are.
+    pub const STREAM: u8 = u8::MAX;
+
     /// A client has come to `path`, from a page of `origin`.
     pub fn opened(client: &'a Client, path: &'a str, origin: &'a str) -> Self {
         Self::Opened {
@@ -166,7 +169,7 @@ impl<'a> Event<'a> {
             from: place(client.address),
             script: client.kind() == ClientKind::Script,
             path: short(path),
-            application: client.application().0,
+            application: if client.is_stream() { Self::STREAM } else { client.application().0 },
             ident: short(client.ident().unwrap_or_default()),
             origin: short(origin),
         }

@@ -283,7 +283,7 @@ pub(super) fn call(exchange: &mut Exchange<'_>, action: &str, data: &str) -> Res
         return Err(Failure::new(400, "feedback needs a uuid or an ident"));
     }
     let text = match packet.opcode() {
-        "" => Cow::Owned([r#"{"opcode":""#, action, r#"","#, members_of(data)].concat()),
+        _ if packet.has_no_opcode() => Cow::Owned([r#"{"opcode":""#, action, r#"","#, members_of(data)].concat()),
         opcode if opcode == action => Cow::Borrowed(data),
         _ => return Err(Failure::new(400, "the data have an opcode that is not the action")),
     };
@@ -392,7 +392,9 @@ impl<'a, 'p> Addressees<'a, 'p> {
         let label = self.remember(exchange, text.as_bytes());
         let confirming = self.some(exchange, Client::acknowledges);
         if !confirming.is_empty() {
-            exchange.send(confirming, &[r#"{"ack":""#, &message.to_string(), r#"","#, members_of(text)].concat());
+            // Last, so that it is not overridden by a member of the sender's.
+            let open = text.trim_end().strip_suffix('}').unwrap_or(text);
+            exchange.send(confirming, &[open, r#","ack":""#, &message.to_string(), r#""}"#].concat());
         }
         let others = self.some(exchange, |client| !client.acknowledges()).labelled(label);
         exchange.send(others, text);

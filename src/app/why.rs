@@ -232,7 +232,7 @@ fn of_client(exchange: &Exchange<'_>, id: ClientId, most: usize) -> History {
     // Where it is open; whoever came longer ago than is remembered was so from the beginning.
     let mut open: HashMap<Serial, u8> = live
         .filter(|client| !known.opened.contains_key(&client.key.serial))
-        .map(|client| (client.key.serial, client.application().0))
+        .map(|client| (client.key.serial, if client.is_stream() { Event::STREAM } else { client.application().0 }))
         .into_iter()
         .collect();
     // By whom.
@@ -255,9 +255,9 @@ fn of_client(exchange: &Exchange<'_>, id: ClientId, most: usize) -> History {
         Event::Handed { to: client, .. }
         | Event::Overrun { to: client, .. }
         | Event::Acknowledged { by: client, .. } => its.contains(client),
-        Event::HandedToMany { message, application, .. } => broadcasts
-            .get(message)
-            .is_some_and(|from| open.iter().any(|(serial, at)| at == application && Some(*serial) != *from)),
+        Event::HandedToMany { message, application, .. } => broadcasts.get(message).is_some_and(|from| {
+            open.iter().any(|(serial, at)| [*application, Event::STREAM].contains(at) && Some(*serial) != *from)
+        }),
         Event::Missed { id: Some(missed), .. } => *missed == id,
         _ => false,
     });

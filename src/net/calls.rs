@@ -108,8 +108,8 @@ impl<S: Socket> Hub<S> {
         let waits = |call: &WaitingCall| call.done.message == Some(message);
         let Some(index) = self.waiting_calls.iter().position(waits) else { return };
         let WaitingCall { key, mut done, readers, last } = self.waiting_calls.swap_remove(index);
-        // Who asked may have gone.
-        let Some(slot) = self.slot(key) else { return };
+        // Who asked may have gone, or be about to.
+        let Some(slot) = self.slot(key).filter(|slot| self.connections[*slot].session.is_suspended()) else { return };
         done.targets = Some(report.to_owned());
         self.answer_call(slot, &Ok(done), &readers, last, now);
         self.mark(slot);

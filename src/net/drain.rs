@@ -45,7 +45,6 @@ impl<S: Socket> Hub<S> {
     /// learns at its next check that this server goes.
     pub fn drain(&mut self, now: Moment) {
         self.stopping = true;
-        self.outbox.fates.hurry(now);
         self.tell_fates(now);
         let all: Vec<_> = self.unfinished().map(|slot| self.connections[slot].key(slot)).collect();
         let (clients, others): (Vec<_>, Vec<_>) =

@@ -48,7 +48,9 @@ impl<S: Socket> Hub<S> {
         let one_by_one = to.len() <= RECORDED;
         let watched = self.outbox.fates.is_watched(message);
         if !one_by_one {
-            let first = self.outbox.targets.get(to.range().start).and_then(|target| self.registry.get(*target));
+            // Streams of events are sent what other applications' clients are.
+            let mut clients = self.outbox.targets[to.range()].iter().filter_map(|target| self.registry.get(*target));
+            let first = clients.find(|client| !client.is_stream());
             let application = first.map_or(u8::MAX, |client| client.application().0);
             let clients = u32::try_from(handed).unwrap_or(u32::MAX);
             self.outbox.recorder.record(now, &Event::HandedToMany { message, application, clients });
@@ -119,10 +121,18 @@ impl<S: Socket> Hub<S> {
 
     /// Tells those for whom there is nothing to wait for any more.
     pub(super) fn tell_fates(&mut self, now: Moment) {
-        loop {
+        while !self.outbox.fates.is_empty() {
+            if self.stopping {
+                self.outbox.fates.hurry(now);
+            }
             let sight = Sight { connections: &self.connections, outgoing: &self.outgoing };
-            let Some(watch) = self.outbox.fates.settled(now, &sight) else { break };
-            self.tell_fate(&watch, now);
+            let settled = self.outbox.fates.settled(now, &sight);
+            if settled.is_empty() {
+                break;
+            }
+            for watch in &settled {
+                self.tell_fate(watch, now);
+            }
         }
     }
 
