@@ -133,7 +133,14 @@ fn sentence(event: &Value) -> String {
         "pushed" if text("from").is_empty() => format!("pushed {} {}", text("what"), text("id")),
         "pushed" => format!("{} pushed by {}", text("what"), text("from")),
         "dropped" => format!("not handed {} {}: {}", text("what"), text("id"), text("why")),
+        "not connected" if text("what").is_empty() => {
+            let whom =
+                if text("uuid").is_empty() { format!("ident {:?}", text("ident")) } else { text("uuid").to_owned() };
+            return format!("{whom} was not connected");
+        }
         "not connected" => format!("was not connected when {} {} came", text("what"), text("id")),
+        "acknowledged" if !text("uuid").is_empty() => format!("confirmed by {}", text("uuid")),
+        "acknowledged" => format!("confirmed {}", text("id")),
         other => [other, " ", text("id")].concat(),
     };
     if let Some(clients) = event["clients"].as_u64() {
@@ -180,6 +187,11 @@ mod tests {
             ],
         });
         print(&history, &mut out).unwrap();
+        let missed = |whom: &str| sentence(&json!({"event": "not connected", "id": "N", whom: "W"}));
+        assert_eq!(
+            (missed("uuid"), missed("ident")),
+            ("W was not connected".into(), "ident \"W\" was not connected".into())
+        );
         assert_eq!(
             String::from_utf8(out).unwrap(),
             "U is not connected\n\
