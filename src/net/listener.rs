@@ -39,7 +39,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 const DEFERRED: Duration = Duration::from_secs(1);
 
 /// Who a client on a Unix socket is: this machine. It has no port.
-const LOCAL: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+pub(super) const LOCAL: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
 /// After so long a silence the kernel asks the peer's whether it is there, so often, and this far apart.
 const KEEP_IDLE: Duration = Duration::from_secs(60);
