@@ -5,48 +5,29 @@
  */
 
 import assert from 'node:assert/strict';
-import { mkdir, rm } from 'node:fs/promises';
-import { join, resolve } from 'node:path';
-import { after, before, describe, test } from 'node:test';
+import { join } from 'node:path';
+import { describe, test } from 'node:test';
 import { looks, openTab, shows, state, text, violations } from './pages.mjs';
-import { startBrowser, startServer, temporaryDirectory } from './processes.mjs';
+import { setUp, skipped } from './stage.mjs';
 
 const KEY = 'a-key-of-the-test';
 /** 127.0.0.2 is loopback, and not on the allow list. */
 const SETTINGS = `[resources]\n/ = relay\n/web = relay\n/php = relay\n/echo = echo\n[api]\nkeys = ${KEY}`;
 
-const binary = process.env.WEBSOCK_BIN && resolve(process.env.WEBSOCK_BIN);
-const skip = binary ? false : 'WEBSOCK_BIN is not set: the live page was not tested';
-
-describe('the live page', { skip }, () => {
-  const complaints = [];
-  let directory;
-  let shots;
-  let server;
-  let browser;
+describe('the live page', { skip: skipped('the live page was not tested') }, () => {
   let tab;
   let demo;
   let uuid;
 
-  before(async () => {
-    directory = await temporaryDirectory();
-    shots = process.env.WEBSOCK_SHOTS ?? await temporaryDirectory();
-    await mkdir(shots, { recursive: true });
-    server = await startServer(binary, directory, { settings: SETTINGS });
-    browser = await startBrowser(process.env.CHROMIUM ?? '/usr/bin/chromium');
-    tab = await openTab(browser.context, `http://${server.host}/admin`, 'live', complaints);
+  const stage = setUp(SETTINGS, async () => {
+    tab = await stage.open('/admin', 'live');
     await state(tab, 'ready');
-    demo = await openTab(browser.context, `http://${server.host}/`, 'demo', complaints);
+    demo = await stage.open('/', 'demo');
     await state(demo, 'ready');
     uuid = await text(demo, 'uuid');
     await tab.bringToFront();
-  }, { timeout: 60_000 });
-
-  after(async () => {
-    await browser?.stop();
-    await server?.stop();
-    if (directory) await rm(directory, { recursive: true, force: true });
-  }, { timeout: 60_000 });
+  });
+  const { complaints } = stage;
 
   const row = (of) => tab.locator(`#clients-rows tr[data-uuid="${of}"]`);
   const rows = () => tab.locator('#clients-rows tr').count();
@@ -136,7 +117,7 @@ describe('the live page', { skip }, () => {
   });
 
   test('refusals and closes are told with their reasons', async () => {
-    await fetch(`http://${server.host}/nowhere`);
+    await fetch(`http://${stage.server.host}/nowhere`);
     await tab.locator('#ends li', { hasText: 'Refused: status 404, /nowhere' }).waitFor();
     await demo.evaluate(() => window.crowd.shift().close(4001, 'enough'));
     await tab.locator('#ends li', { hasText: 'enough' }).waitFor();
@@ -153,7 +134,7 @@ describe('the live page', { skip }, () => {
     await plot('Messages in/s').getByText('max').waitFor();
     assert.match(await plot('Messages in/s').locator('svg').getAttribute('aria-label'), /at most \d/);
     assert.match(await plot('Messages in/s').locator('.line').getAttribute('d'), /^M[\d. L]+/);
-    await fetch(`http://${server.host}/none`);
+    await fetch(`http://${stage.server.host}/none`);
     await tab.locator('#totals', { hasText: 'Refused with 4042' }).waitFor();
     assert.match(await totals(), /Connections accepted/);
   });
@@ -163,8 +144,8 @@ describe('the live page', { skip }, () => {
     await tab.click('#clients-title');
     await row(uuid).click();
     await shows(tab, 'events', 'Connected');
-    await looks(tab, shots, 'admin-');
-    t.diagnostic(`screenshots are in ${shots}`);
+    await looks(tab, stage.shots, 'admin-');
+    t.diagnostic(`screenshots are in ${stage.shots}`);
   });
 
   test('a phone gets by with a thumb', async () => {
@@ -179,8 +160,8 @@ describe('the live page', { skip }, () => {
   });
 
   test('a name is asked for a key, and with it page and feed open', async () => {
-    const far = `http://127.0.0.1.nip.example:${server.port}/admin`;
-    const other = await startBrowser(process.env.CHROMIUM ?? '/usr/bin/chromium', {
+    const far = `http://127.0.0.1.nip.example:${stage.server.port}/admin`;
+    const other = await stage.launch({
       options: { httpCredentials: { username: 'anna', password: KEY } },
       args: ['--host-resolver-rules=MAP *.nip.example 127.0.0.1'],
     });
@@ -200,13 +181,13 @@ describe('the live page', { skip }, () => {
   });
 
   test('a lost server is waited for, and another one in its place is gone on with', async () => {
-    const { port } = server;
-    await server.stop();
+    const { port } = stage.server;
+    await stage.server.stop();
     await tab.locator('#state:is([data-state="waiting"], [data-state="connecting"])').waitFor();
     assert.ok(await tab.locator('#send').isDisabled());
     assert.equal(await tab.locator('#live[data-stale]').count(), 1);
-    await tab.screenshot({ path: join(shots, 'admin-lost.png') });
-    server = await startServer(binary, directory, { settings: SETTINGS, port });
+    await tab.screenshot({ path: join(stage.shots, 'admin-lost.png') });
+    await stage.serve({ port });
     await state(tab, 'ready');
     assert.equal(await tab.locator('#live[data-stale]').count(), 0);
     await row(await shownUuid(demo)).waitFor();
@@ -222,15 +203,15 @@ describe('the live page', { skip }, () => {
   }
 
   test('a server that lets it in no more says so, and is not tried again', async () => {
-    const { port } = server;
-    await server.stop();
-    server = await startServer(binary, directory, {
+    const { port } = stage.server;
+    await stage.server.stop();
+    await stage.serve({
       settings: '[access]\ntrustedProxies = 127.0.0.1\nallowedIP = 192.0.2.1\n', port, address: '0.0.0.0',
     });
     await state(tab, 'refused');
     await shows(tab, 'state', 'Not allowed');
     await shows(tab, 'state-detail', 'allow list');
     assert.ok(await tab.locator('#again').isVisible());
-    await tab.screenshot({ path: join(shots, 'admin-refused.png') });
+    await tab.screenshot({ path: join(stage.shots, 'admin-refused.png') });
   });
 });

@@ -5,44 +5,24 @@
  */
 
 import assert from 'node:assert/strict';
-import { mkdir, rm } from 'node:fs/promises';
-import { join, resolve } from 'node:path';
-import { after, before, describe, test } from 'node:test';
-import { looks, openTab, shows, state, text, violations } from './pages.mjs';
-import { startBrowser, startServer, temporaryDirectory } from './processes.mjs';
+import { join } from 'node:path';
+import { describe, test } from 'node:test';
+import { looks, shows, state, text, violations } from './pages.mjs';
+import { setUp, skipped } from './stage.mjs';
 
 const SETTINGS = '[resources]\n/ = relay\n/chat = chat';
 
-const binary = process.env.WEBSOCK_BIN && resolve(process.env.WEBSOCK_BIN);
-const skip = binary ? false : "WEBSOCK_BIN is not set: the chat's demo was not tested";
-
-describe("the chat's demo", { skip }, () => {
-  const complaints = [];
-  let directory;
-  let shots;
-  let server;
-  let browser;
+describe("the chat's demo", { skip: skipped("the chat's demo was not tested") }, () => {
   let a;
   let b;
 
-  before(async () => {
-    directory = await temporaryDirectory();
-    shots = process.env.WEBSOCK_SHOTS ?? await temporaryDirectory();
-    await mkdir(shots, { recursive: true });
-    server = await startServer(binary, directory, { settings: SETTINGS });
-    browser = await startBrowser(process.env.CHROMIUM ?? '/usr/bin/chromium');
+  const stage = setUp(SETTINGS, async () => {
     a = await open('A');
     await state(a, 'ready');
-  }, { timeout: 60_000 });
+  });
+  const { complaints } = stage;
 
-  after(async () => {
-    await browser?.stop();
-    await server?.stop();
-    if (directory) await rm(directory, { recursive: true, force: true });
-  }, { timeout: 60_000 });
-
-  const open = (name, query = '') =>
-    openTab(browser.context, `http://${server.host}/chat.html${query}`, name, complaints);
+  const open = (name, query = '') => stage.open(`/chat.html${query}`, name);
 
   const field = (tab, id) => tab.locator(`#${id}`).inputValue();
   const latest = (tab, whose, wanted) =>
@@ -135,8 +115,8 @@ describe("the chat's demo", { skip }, () => {
   test('how it looks', async (t) => {
     await write(b, 'Nice to read you. This one is longer, so that it is seen how a message looks that takes more than one line.');
     await latest(a, 'theirs', 'Nice to read you');
-    await looks(a, shots, 'chat-');
-    t.diagnostic(`screenshots are in ${shots}`);
+    await looks(a, stage.shots, 'chat-');
+    t.diagnostic(`screenshots are in ${stage.shots}`);
   });
 
   test('nothing was complained about, and nothing the policy forbids was tried', async () => {
@@ -145,10 +125,10 @@ describe("the chat's demo", { skip }, () => {
   });
 
   test('after a restart of the server both are who they were, by themselves', async () => {
-    assert.equal(await server.stop(), 0);
+    assert.equal(await stage.server.stop(), 0);
     await state(a, 'waiting');
     assert.equal(await text(a, 'registered'), '');
-    server = await startServer(binary, directory, { port: server.port, settings: SETTINGS });
+    await stage.serve({ port: stage.server.port });
     await state(a, 'ready');
     await state(b, 'ready');
     await write(a, 'after the restart');
@@ -164,7 +144,7 @@ describe("the chat's demo", { skip }, () => {
     assert.match(await text(lost, 'missing-row'), /^\[resources\]\n\/ = relay\n(.+\n)+\/elsewhere = chat$/);
     assert.equal(await lost.locator('#write').isVisible(), false);
     await state(lost, 'closed');
-    await lost.screenshot({ path: join(shots, 'chat-missing.png'), fullPage: true });
+    await lost.screenshot({ path: join(stage.shots, 'chat-missing.png'), fullPage: true });
     const reported = complaints.splice(0);
     assert.ok(reported.every((line) => line.includes('404')), reported.join('\n'));
   });

@@ -5,44 +5,24 @@
  */
 
 import assert from 'node:assert/strict';
-import { mkdir, rm } from 'node:fs/promises';
 import { hostname } from 'node:os';
-import { join, resolve } from 'node:path';
-import { after, before, describe, test } from 'node:test';
-import { looks, openTab, shows, state, text, violations } from './pages.mjs';
-import { startBrowser, startServer, temporaryDirectory } from './processes.mjs';
+import { join } from 'node:path';
+import { describe, test } from 'node:test';
+import { looks, shows, state, text, violations } from './pages.mjs';
+import { setUp, skipped } from './stage.mjs';
 
 const SETTINGS = '[resources]\n/ = relay\n/commands = commands';
 
-const binary = process.env.WEBSOCK_BIN && resolve(process.env.WEBSOCK_BIN);
-const skip = binary ? false : "WEBSOCK_BIN is not set: the command server's demo was not tested";
-
-describe("the command server's demo", { skip }, () => {
-  const complaints = [];
-  let directory;
-  let shots;
-  let server;
-  let browser;
+describe("the command server's demo", { skip: skipped("the command server's demo was not tested") }, () => {
   let a;
 
-  before(async () => {
-    directory = await temporaryDirectory();
-    shots = process.env.WEBSOCK_SHOTS ?? await temporaryDirectory();
-    await mkdir(shots, { recursive: true });
-    server = await startServer(binary, directory, { settings: SETTINGS });
-    browser = await startBrowser(process.env.CHROMIUM ?? '/usr/bin/chromium');
+  const stage = setUp(SETTINGS, async () => {
     a = await open('A');
     await state(a, 'ready');
-  }, { timeout: 60_000 });
+  });
+  const { complaints } = stage;
 
-  after(async () => {
-    await browser?.stop();
-    await server?.stop();
-    if (directory) await rm(directory, { recursive: true, force: true });
-  }, { timeout: 60_000 });
-
-  const open = (name, query = '') =>
-    openTab(browser.context, `http://${server.host}/commands.html${query}`, name, complaints);
+  const open = (name, query = '') => stage.open(`/commands.html${query}`, name);
 
   const latest = (tab, wanted) =>
     tab.locator('#terminal li[data-way="in"]:last-child span', { hasText: wanted }).waitFor();
@@ -100,8 +80,8 @@ describe("the command server's demo", { skip }, () => {
     await latest(a, 'this list');
     await type(a, 'temp');
     await latest(a, 'the temperature ');
-    await looks(a, shots, 'commands-');
-    t.diagnostic(`screenshots are in ${shots}`);
+    await looks(a, stage.shots, 'commands-');
+    t.diagnostic(`screenshots are in ${stage.shots}`);
   });
 
   test('bye ends the connection, until it is wanted again', async () => {
@@ -127,7 +107,7 @@ describe("the command server's demo", { skip }, () => {
     assert.match(await text(lost, 'missing-row'), /\n\/elsewhere = commands$/);
     assert.equal(await lost.locator('#ask').isVisible(), false);
     await state(lost, 'closed');
-    await lost.screenshot({ path: join(shots, 'commands-missing.png'), fullPage: true });
+    await lost.screenshot({ path: join(stage.shots, 'commands-missing.png'), fullPage: true });
     const reported = complaints.splice(0);
     assert.ok(reported.every((line) => line.includes('404')), reported.join('\n'));
   });

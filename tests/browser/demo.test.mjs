@@ -3,57 +3,39 @@
  *
  *     WEBSOCK_BIN=../../target/release/websock npm test
  *
- * WEBSOCK_SHOTS: directory for screenshots (default: a new one, which is named). CHROMIUM: the browser (/usr/bin/chromium).
+ * What else it can be told is in stage.mjs.
  * The tests are one story and share two tabs; each goes on where the one before left the page.
  */
 
 import assert from 'node:assert/strict';
-import { mkdir, rm } from 'node:fs/promises';
-import { delimiter, dirname, join, resolve } from 'node:path';
+import { delimiter, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { after, before, describe, test } from 'node:test';
-import { looks, openTab, shows, state, text, violations } from './pages.mjs';
-import { shell, startBrowser, startPhp, startServer, temporaryDirectory } from './processes.mjs';
+import { describe, test } from 'node:test';
+import { looks, shows, state, text, violations } from './pages.mjs';
+import { shell, startPhp } from './processes.mjs';
+import { binary, setUp, skipped } from './stage.mjs';
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
 /** Two tabs, and the connection that the page's JavaScript command makes. */
 const SETTINGS = '[limits]\nmaxPerIP = 3';
 
-const binary = process.env.WEBSOCK_BIN && resolve(process.env.WEBSOCK_BIN);
-const skip = binary ? false : 'WEBSOCK_BIN is not set: the demo page was not tested';
-
-describe('the demo page', { skip }, () => {
-  const complaints = [];
-  let directory;
-  let shots;
-  let server;
+describe('the demo page', { skip: skipped('the demo page was not tested') }, () => {
   let php;
-  let browser;
   let a;
   let b;
 
-  before(async () => {
-    directory = await temporaryDirectory();
-    shots = process.env.WEBSOCK_SHOTS ?? await temporaryDirectory();
-    await mkdir(shots, { recursive: true });
-    server = await startServer(binary, directory, { settings: SETTINGS });
-    php = await startPhp(join(ROOT, 'clients/php/examples'), { WEBSOCK_URL: `ws://${server.host}/php` });
-    browser = await startBrowser(process.env.CHROMIUM ?? '/usr/bin/chromium');
+  const stage = setUp(SETTINGS, async () => {
+    const environment = { WEBSOCK_URL: `ws://${stage.server.host}/php` };
+    php = stage.also(await startPhp(join(ROOT, 'clients/php/examples'), environment));
     a = await open('A');
     b = await open('B');
-  }, { timeout: 60_000 });
-
-  after(async () => {
-    await browser?.stop();
-    await php?.stop();
-    await server?.stop();
-    if (directory) await rm(directory, { recursive: true, force: true });
-  }, { timeout: 60_000 });
+  });
+  const { complaints } = stage;
 
   const open = (name) => {
     const backend = encodeURIComponent(`${php.origin}/backend.php`);
-    return openTab(browser.context, `http://${server.host}/?backend=${backend}`, name, complaints);
+    return stage.open(`/?backend=${backend}`, name);
   };
 
   /** Whatever was sent to the tab before is shown by now: the echo came after it. */
@@ -70,7 +52,7 @@ describe('the demo page', { skip }, () => {
       ['/demo.js', 'text/javascript'], ['/websock.js', 'text/javascript'], ['/connection.js', 'text/javascript'],
       ['/events.js', 'text/javascript'], ['/icon.svg', 'image/svg+xml'],
     ]) {
-      const response = await browser.context.request.get(`http://${server.host}${path}`);
+      const response = await stage.browser.context.request.get(`http://${stage.server.host}${path}`);
       assert.equal(response.status(), 200, path);
       assert.equal(response.headers()['content-type'].split(';')[0], type, path);
     }
@@ -117,7 +99,7 @@ describe('the demo page', { skip }, () => {
 
   test('the shell command on the page reaches the page', async () => {
     const environment = { ...process.env, PATH: dirname(binary) + delimiter + process.env.PATH };
-    await shell(await text(a, 'command-shell'), { cwd: directory, env: environment });
+    await shell(await text(a, 'command-shell'), { cwd: stage.directory, env: environment });
     await a.locator('#feedback', { hasText: /^Hello$/ }).waitFor();
   });
 
@@ -135,7 +117,7 @@ describe('the demo page', { skip }, () => {
   });
 
   test('the UUID is copied', async () => {
-    await browser.context.grantPermissions(['clipboard-read', 'clipboard-write']);
+    await stage.browser.context.grantPermissions(['clipboard-read', 'clipboard-write']);
     await a.bringToFront();
     await a.click('#copy-uuid');
     await shows(a, 'copied', 'Copied to the clipboard');
@@ -151,8 +133,8 @@ describe('the demo page', { skip }, () => {
     await shows(a, 'percent', '100 %');
     await shows(a, 'answer', 'Answered after');
     await a.click('#tab-shell');
-    await looks(a, shots, '');
-    t.diagnostic(`screenshots are in ${shots}`);
+    await looks(a, stage.shots, '');
+    t.diagnostic(`screenshots are in ${stage.shots}`);
   });
 
   test('what others send is shown as text, never as markup', async () => {
@@ -170,7 +152,7 @@ describe('the demo page', { skip }, () => {
     const fourth = await open('D');
     await state(fourth, 'refused');
     await shows(fourth, 'log', /refused.*connections/);
-    await fourth.screenshot({ path: join(shots, 'refused.png') });
+    await fourth.screenshot({ path: join(stage.shots, 'refused.png') });
     await third.close();
     await state(fourth, 'ready');
     await fourth.close();
@@ -182,7 +164,7 @@ describe('the demo page', { skip }, () => {
     await a.click('#call');
     await shows(a, 'answer', 'Not reached.');
     assert.equal(await text(a, 'backend-command'),
-      `WEBSOCK_URL=ws://${server.host}/php php -S ${new URL(php.origin).host} -t clients/php/examples`);
+      `WEBSOCK_URL=ws://${stage.server.host}/php php -S ${new URL(php.origin).host} -t clients/php/examples`);
     // The browser itself reports the failed request, and nothing else may have come up.
     const reported = complaints.splice(earlier);
     assert.ok(reported.every((line) => line.includes('net::ERR_CONNECTION_REFUSED')), reported.join('\n'));
@@ -195,13 +177,13 @@ describe('the demo page', { skip }, () => {
 
   test('after a restart of the server it is connected again, under another UUID', async () => {
     const earlier = await text(a, 'uuid');
-    assert.equal(await server.stop(), 0);
+    assert.equal(await stage.server.stop(), 0);
     await state(a, 'waiting');
     await shows(a, 'state-countdown', /^Again (in \d+ s|now)$/);
     assert.equal(await text(a, 'uuid'), '');
     assert.equal(await a.locator('#echo').isDisabled(), true);
-    await a.screenshot({ path: join(shots, 'waiting.png'), fullPage: true });
-    server = await startServer(binary, directory, { port: server.port, settings: SETTINGS });
+    await a.screenshot({ path: join(stage.shots, 'waiting.png'), fullPage: true });
+    await stage.serve({ port: stage.server.port });
     await state(a, 'ready');
     const uuid = await text(a, 'uuid');
     assert.match(uuid, UUID);

@@ -6,56 +6,35 @@
  */
 
 import assert from 'node:assert/strict';
-import { mkdir, rm } from 'node:fs/promises';
-import { join, resolve } from 'node:path';
-import { after, before, describe, test } from 'node:test';
-import { openTab, shows, state, text, violations } from './pages.mjs';
-import { startBrowser, startServer, temporaryDirectory } from './processes.mjs';
+import { join } from 'node:path';
+import { describe, test } from 'node:test';
+import { shows, state, text, violations } from './pages.mjs';
 import { breakableProxy, socketlessProxy } from './proxies.mjs';
+import { setUp, skipped } from './stage.mjs';
 
 const SETTINGS = '[resources]\n/ = relay\n/web = relay\n/webntf = webntf\n/sse = sse';
 const CUTS = 4;
 
-const binary = process.env.WEBSOCK_BIN && resolve(process.env.WEBSOCK_BIN);
-const skip = binary ? false : 'WEBSOCK_BIN is not set: server-sent events were not tested';
-
-describe('server-sent events', { skip }, () => {
-  const complaints = [];
-  let directory;
-  let shots;
-  let server;
-  let browser;
+describe('server-sent events', { skip: skipped('server-sent events were not tested') }, () => {
   let line;
   let network;
 
-  before(async () => {
-    directory = await temporaryDirectory();
-    shots = process.env.WEBSOCK_SHOTS ?? await temporaryDirectory();
-    await mkdir(shots, { recursive: true });
-    server = await startServer(binary, directory, { settings: SETTINGS });
-    line = await breakableProxy(server.port);
-    network = await socketlessProxy(server.port);
-    browser = await startBrowser(process.env.CHROMIUM ?? '/usr/bin/chromium');
-  }, { timeout: 60_000 });
-
-  after(async () => {
-    await browser?.stop();
-    await line?.stop();
-    await network?.stop();
-    await server?.stop();
-    if (directory) await rm(directory, { recursive: true, force: true });
-  }, { timeout: 60_000 });
+  const stage = setUp(SETTINGS, async () => {
+    line = stage.also(await breakableProxy(stage.server.port));
+    network = stage.also(await socketlessProxy(stage.server.port));
+  });
+  const { complaints } = stage;
 
   /** The backend, beside the network that the page is in: how many connections a message was handed to. */
   async function call(path, data) {
-    const response = await fetch(`http://${server.host}/api/${path}`, { method: 'POST', body: JSON.stringify(data) });
+    const response = await fetch(`http://${stage.server.host}/api/${path}`, { method: 'POST', body: JSON.stringify(data) });
     const { result, error } = await response.json();
     assert.equal(error, undefined);
     return result;
   }
 
   test("a browser's own EventSource comes back to its UUID, and nothing is lost or comes twice", async () => {
-    const tab = await openTab(browser.context, `http://${line.host}/notifications.html`, 'EventSource', complaints);
+    const tab = await stage.open(`http://${line.host}/notifications.html`, 'EventSource');
     await tab.evaluate(() => {
       window.heard = { uuids: [], numbers: [], others: [] };
       const source = new EventSource('/sse?channels=news');
@@ -102,7 +81,7 @@ describe('server-sent events', { skip }, () => {
   });
 
   test('the demo page works where WebSockets are blocked', async () => {
-    const tab = await openTab(browser.context, `http://${network.host}/`, 'demo', complaints);
+    const tab = await stage.open(`http://${network.host}/`, 'demo');
     await state(tab, 'ready');
     const uuid = await text(tab, 'uuid');
     assert.match(uuid, /^[0-9a-f-]{36}$/);
@@ -113,7 +92,7 @@ describe('server-sent events', { skip }, () => {
     await tab.fill('#broadcast', 'from here');
     await tab.press('#broadcast', 'Enter');
     await shows(tab, 'broadcast-note', 'this page can only listen');
-    await tab.screenshot({ path: join(shots, 'events.png'), fullPage: true });
+    await tab.screenshot({ path: join(stage.shots, 'events.png'), fullPage: true });
     assert.deepEqual(await violations(tab), []);
     // Each attempt that failed is reported by the browser, and nothing else.
     const reported = complaints.splice(0);
@@ -122,7 +101,7 @@ describe('server-sent events', { skip }, () => {
   });
 
   test('so does the client in any page, and a WebSocket takes over once one gets through', async () => {
-    const tab = await openTab(browser.context, `http://${network.host}/notifications.html`, 'client', complaints);
+    const tab = await stage.open(`http://${network.host}/notifications.html`, 'client');
     await tab.evaluate(async () => {
       const { Websock } = await import('/websock.js');
       window.heard = [];
@@ -145,7 +124,7 @@ describe('server-sent events', { skip }, () => {
   });
 
   test('notifications come by events as well', async () => {
-    const tab = await openTab(browser.context, `http://${network.host}/notifications.html`, 'notifications', complaints);
+    const tab = await stage.open(`http://${network.host}/notifications.html`, 'notifications');
     await state(tab, 'ready');
     await shows(tab, 'taken', 'Subscribed to news, orders, and the token');
     const domain = await tab.inputValue('#domain');

@@ -5,55 +5,35 @@
  */
 
 import assert from 'node:assert/strict';
-import { mkdir, rm } from 'node:fs/promises';
-import { join, resolve } from 'node:path';
-import { after, before, describe, test } from 'node:test';
-import { looks, openTab, shows, state, text, violations } from './pages.mjs';
-import { startBrowser, startServer, temporaryDirectory } from './processes.mjs';
+import { join } from 'node:path';
+import { describe, test } from 'node:test';
+import { looks, shows, state, text, violations } from './pages.mjs';
+import { setUp, skipped } from './stage.mjs';
 
 const SETTINGS = '[resources]\n/ = relay\n/wamp = wamp\n[wamp]\nlockGrace = 5';
 const FORM = 'demo.form.customer42';
 
-const binary = process.env.WEBSOCK_BIN && resolve(process.env.WEBSOCK_BIN);
-const skip = binary ? false : 'WEBSOCK_BIN is not set: the demo of form locks was not tested';
-
-describe('the demo of form locks', { skip }, () => {
-  const complaints = [];
-  let directory;
-  let shots;
-  let server;
-  let browser;
+describe('the demo of form locks', { skip: skipped('the demo of form locks was not tested') }, () => {
   let a;
   let b;
 
-  before(async () => {
-    directory = await temporaryDirectory();
-    shots = process.env.WEBSOCK_SHOTS ?? await temporaryDirectory();
-    await mkdir(shots, { recursive: true });
-    server = await startServer(binary, directory, { settings: SETTINGS });
-    browser = await startBrowser(process.env.CHROMIUM ?? '/usr/bin/chromium');
+  const stage = setUp(SETTINGS, async () => {
     a = await open('A');
     b = await open('B');
     for (const tab of [a, b]) {
       await state(tab, 'ready');
       await lock(tab, 'nobody');
     }
-  }, { timeout: 60_000 });
+  });
+  const { complaints } = stage;
 
-  after(async () => {
-    await browser?.stop();
-    await server?.stop();
-    if (directory) await rm(directory, { recursive: true, force: true });
-  }, { timeout: 60_000 });
-
-  const open = (name, query = '') =>
-    openTab(browser.context, `http://${server.host}/forms.html${query}`, name, complaints);
+  const open = (name, query = '') => stage.open(`/forms.html${query}`, name);
   const lock = (tab, wanted) => tab.locator(`#lock[data-lock="${wanted}"]`).waitFor();
   const latest = (tab, wanted) => tab.locator('#events li:first-child', { hasText: wanted }).waitFor();
 
   /** What a backend is told that asks whether a token still holds the form. */
   async function check(token) {
-    const response = await fetch(`http://${server.host}/api/form-lock/check`, {
+    const response = await fetch(`http://${stage.server.host}/api/form-lock/check`, {
       method: 'POST', body: JSON.stringify({ form: FORM, token }),
     });
     return (await response.json()).result;
@@ -71,9 +51,9 @@ describe('the demo of form locks', { skip }, () => {
   });
 
   test('how it looks', async (t) => {
-    await looks(a, shots, 'forms-mine-');
-    await looks(b, shots, 'forms-theirs-');
-    t.diagnostic(`screenshots are in ${shots}`);
+    await looks(a, stage.shots, 'forms-mine-');
+    await looks(b, stage.shots, 'forms-theirs-');
+    t.diagnostic(`screenshots are in ${stage.shots}`);
   });
 
   test('it is saved while the lock is held, and then free for the other', async () => {
@@ -130,9 +110,9 @@ describe('the demo of form locks', { skip }, () => {
   test('after a restart of the server the page is there again', async () => {
     await b.click('#edit');
     await lock(b, 'mine');
-    assert.equal(await server.stop(), 0);
+    assert.equal(await stage.server.stop(), 0);
     await state(b, 'waiting');
-    server = await startServer(binary, directory, { port: server.port, settings: SETTINGS });
+    await stage.serve({ port: stage.server.port });
     await state(b, 'ready');
     // The lock went with the server: it is asked for anew, and there is nobody else who has it.
     await lock(b, 'mine');
@@ -146,7 +126,7 @@ describe('the demo of form locks', { skip }, () => {
     await shows(lost, 'missing-title', 'There is no WAMP at /elsewhere');
     assert.match(await text(lost, 'missing-row'), /^\[resources\]\n\/ = relay\n(.+\n)+\/elsewhere = wamp$/);
     await state(lost, 'closed');
-    await lost.screenshot({ path: join(shots, 'forms-missing.png'), fullPage: true });
+    await lost.screenshot({ path: join(stage.shots, 'forms-missing.png'), fullPage: true });
     const reported = complaints.splice(0);
     assert.ok(reported.every((line) => line.includes('404')), reported.join('\n'));
   });

@@ -6,53 +6,35 @@
 
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { mkdir, rm } from 'node:fs/promises';
-import { join, resolve } from 'node:path';
-import { after, before, describe, test } from 'node:test';
-import { looks, openTab, shows, state, text, violations } from './pages.mjs';
-import { shell, startBrowser, startServer, temporaryDirectory } from './processes.mjs';
+import { join } from 'node:path';
+import { describe, test } from 'node:test';
+import { looks, shows, state, text, violations } from './pages.mjs';
+import { shell } from './processes.mjs';
+import { setUp, skipped } from './stage.mjs';
 
 const SETTINGS = '[resources]\n/ = relay\n/webntf = webntf';
 const KEY = 'a-key-of-the-test';
 const DOMAIN = 'demo.example';
 
-const binary = process.env.WEBSOCK_BIN && resolve(process.env.WEBSOCK_BIN);
-const skip = binary ? false : 'WEBSOCK_BIN is not set: the notification demo was not tested';
 const noCurl = spawnSync('curl', ['--version']).status === 0 ? false : 'there is no curl here';
 
-describe('the notification demo', { skip }, () => {
-  const complaints = [];
-  let directory;
-  let shots;
-  let server;
-  let browser;
+describe('the notification demo', { skip: skipped('the notification demo was not tested') }, () => {
   let a;
   let b;
 
-  before(async () => {
-    directory = await temporaryDirectory();
-    shots = process.env.WEBSOCK_SHOTS ?? await temporaryDirectory();
-    await mkdir(shots, { recursive: true });
-    server = await startServer(binary, directory, { settings: SETTINGS });
-    browser = await startBrowser(process.env.CHROMIUM ?? '/usr/bin/chromium');
+  const stage = setUp(SETTINGS, async () => {
     a = await open('A');
     await state(a, 'ready');
     b = await open('B');
     await state(b, 'ready');
-  }, { timeout: 60_000 });
+  });
+  const { complaints } = stage;
 
-  after(async () => {
-    await browser?.stop();
-    await server?.stop();
-    if (directory) await rm(directory, { recursive: true, force: true });
-  }, { timeout: 60_000 });
-
-  const open = (name, query = '') =>
-    openTab(browser.context, `http://${server.host}/notifications.html${query}`, name, complaints);
+  const open = (name, query = '') => stage.open(`/notifications.html${query}`, name);
 
   /** The backend: how many pages a message was handed to. */
   async function push(action, target, message, domain = DOMAIN) {
-    const response = await fetch(`http://${server.host}/api/webntf/${action}`, {
+    const response = await fetch(`http://${stage.server.host}/api/webntf/${action}`, {
       method: 'POST',
       headers: { Authorization: `Bearer ${KEY}` },
       body: JSON.stringify({ domain, target, message }),
@@ -119,16 +101,16 @@ describe('the notification demo', { skip }, () => {
   test('the curl command on the page reaches the page', { skip: noCurl }, async () => {
     await a.selectOption('#target', 'orders');
     await a.fill('#message', "It's 20 % off: “Größe”");
-    await shell(await text(a, 'command'), { cwd: directory });
+    await shell(await text(a, 'command'), { cwd: stage.directory });
     await latest(a, "It's 20 % off: “Größe”");
     await a.selectOption('#target', '');
     await a.fill('#message', 'to whom it may concern');
-    await shell(await text(a, 'command'), { cwd: directory });
+    await shell(await text(a, 'command'), { cwd: stage.directory });
     await latest(a, 'to whom it may concern');
   });
 
   test('it is copied', async () => {
-    await browser.context.grantPermissions(['clipboard-read', 'clipboard-write']);
+    await stage.browser.context.grantPermissions(['clipboard-read', 'clipboard-write']);
     await a.bringToFront();
     await a.click('[data-copy="command"]');
     await shows(a, 'copied', 'Copied to the clipboard');
@@ -158,8 +140,8 @@ describe('the notification demo', { skip }, () => {
     await a.fill('#message', 'Version 2.4 is out');
     await a.click('#send-form button');
     await latest(a, 'Version 2.4 is out');
-    await looks(a, shots, 'notifications-');
-    t.diagnostic(`screenshots are in ${shots}`);
+    await looks(a, stage.shots, 'notifications-');
+    t.diagnostic(`screenshots are in ${stage.shots}`);
   });
 
   test('what others send is shown as text, never as markup', async () => {
@@ -180,17 +162,17 @@ describe('the notification demo', { skip }, () => {
     await fill(a, 'token', 'x'.repeat(257));
     await state(a, 'refused');
     await shows(a, 'taken', 'The server refused: a name of more than 256 bytes.');
-    await a.screenshot({ path: join(shots, 'notifications-refused.png'), fullPage: true });
+    await a.screenshot({ path: join(stage.shots, 'notifications-refused.png'), fullPage: true });
     await fill(a, 'token', token);
     await state(a, 'ready');
     await settled(a, token, 'taken back');
   });
 
   test('after a restart of the server it is subscribed again, by itself', async () => {
-    assert.equal(await server.stop(), 0);
+    assert.equal(await stage.server.stop(), 0);
     await state(a, 'waiting');
     assert.equal(await text(a, 'taken'), '');
-    server = await startServer(binary, directory, { port: server.port, settings: `${SETTINGS}\n[api]\nkeys = ${KEY}` });
+    await stage.serve({ port: stage.server.port, settings: `${SETTINGS}\n[api]\nkeys = ${KEY}` });
     await state(a, 'ready');
     assert.equal(await push('send.to.channel', 'alerts', 'after the restart'), 1);
     await latest(a, 'after the restart');
@@ -214,7 +196,7 @@ describe('the notification demo', { skip }, () => {
     assert.match(await text(lost, 'missing-row'), /^\[resources\]\n\/ = relay\n(.+\n)+\/elsewhere = webntf$/);
     assert.equal(await lost.locator('#send-form').isVisible(), false);
     await state(lost, 'closed');
-    await lost.screenshot({ path: join(shots, 'notifications-missing.png'), fullPage: true });
+    await lost.screenshot({ path: join(stage.shots, 'notifications-missing.png'), fullPage: true });
     const reported = complaints.splice(0);
     assert.ok(reported.every((line) => line.includes('404')), reported.join('\n'));
   });

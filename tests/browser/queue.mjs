@@ -7,45 +7,34 @@
  */
 
 import assert from 'node:assert/strict';
-import { writeFile, rm } from 'node:fs/promises';
-import { join, resolve } from 'node:path';
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { after, before, describe, test } from 'node:test';
-import { openTab, shows, state, text } from './pages.mjs';
-import { shell, startBrowser, startServer, temporaryDirectory } from './processes.mjs';
+import { describe, test } from 'node:test';
+import { shows, state, text } from './pages.mjs';
+import { shell } from './processes.mjs';
+import { binary, setUp } from './stage.mjs';
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
-const binary = resolve(process.env.WEBSOCK_BIN ?? join(ROOT, 'target/debug/websock'));
+const SETTINGS = '[zmq]\nbind = tcp://127.0.0.1:*';
+const program = binary ?? join(ROOT, 'target/debug/websock');
 const python = process.env.PYTHON ?? 'python3';
 
 describe('the queue', () => {
-  const complaints = [];
-  let directory;
-  let server;
-  let browser;
   let environment;
   let a;
   let b;
 
-  before(async () => {
-    directory = await temporaryDirectory();
-    server = await startServer(binary, directory, { settings: '[zmq]\nbind = tcp://127.0.0.1:*' });
-    const [, endpoint] = await server.prints(/from the queue at (tcp:\/\/127\.0\.0\.1:\d+)/);
-    const ini = join(directory, 'client.ini');
-    await writeFile(ini, `address = ws://${server.host}\n`);
+  const stage = setUp(SETTINGS, async () => {
+    const [, endpoint] = await stage.server.prints(/from the queue at (tcp:\/\/127\.0\.0\.1:\d+)/);
+    const ini = join(stage.directory, 'client.ini');
+    await writeFile(ini, `address = ws://${stage.server.host}\n`);
     environment = { ...process.env, WEBSOCK_QUEUE: endpoint, WEBSOCK_INI: ini };
-    browser = await startBrowser(process.env.CHROMIUM ?? '/usr/bin/chromium');
-    a = await openTab(browser.context, `http://${server.host}/`, 'A', complaints);
-    b = await openTab(browser.context, `http://${server.host}/`, 'B', complaints);
+    a = await stage.open('/', 'A');
+    b = await stage.open('/', 'B');
     await state(a, 'ready');
     await state(b, 'ready');
-  }, { timeout: 60_000 });
-
-  after(async () => {
-    await browser?.stop();
-    await server?.stop();
-    if (directory) await rm(directory, { recursive: true, force: true });
-  }, { timeout: 60_000 });
+  }, { program, shots: false });
 
   const quoted = (word) => `'${word.replaceAll("'", String.raw`'\''`)}'`;
   const run = (...words) => shell(words.map(quoted).join(' '), { cwd: ROOT, env: environment });
@@ -81,11 +70,11 @@ describe('the queue', () => {
   });
 
   test('each of them took its own way', async () => {
-    const response = await browser.context.request.get(`http://${server.host}/metrics`);
+    const response = await stage.browser.context.request.get(`http://${stage.server.host}/metrics`);
     const metrics = await response.text();
     for (const [outcome, count] of [['delivered', 4], ['unusable', 3], ['nobody', 0], ['forbidden', 0]]) {
       assert.ok(metrics.includes(`websock_queue_messages_total{outcome="${outcome}"} ${count}\n`), outcome);
     }
-    assert.deepEqual(complaints, []);
+    assert.deepEqual(stage.complaints, []);
   });
 });
