@@ -38,6 +38,13 @@ export const text = (tab, id) => tab.locator(`#${id}`).textContent();
 export const shows = (tab, id, wanted) => tab.locator(`#${id}`, { hasText: wanted }).waitFor();
 export const state = (tab, wanted) => tab.locator(`#state[data-state="${wanted}"]`).waitFor();
 
+/**
+ * Whether the browser says in this line no more than that there is nothing to open: that it was refused, or that the page gave
+ * it up before it was.
+ */
+export const isAboutMissing = (line) =>
+  line.includes('404') || line.includes('WebSocket is closed before the connection is established');
+
 /** Photographs the page on a desktop and on phones, light and dark; none of them may have to be scrolled sideways. */
 export async function looks(tab, shots, prefix) {
   for (const [name, width, height, colorScheme] of [
