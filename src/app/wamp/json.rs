@@ -7,6 +7,7 @@ use std::io::Write as _;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
+use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
@@ -85,14 +86,79 @@ pub(super) fn write_number(out: &mut Vec<u8>, number: u64) {
     debug_assert!(written.is_ok(), "a Vec takes everything");
 }
 
-/// Appends a JSON value as MessagePack. What has no way to be said there, a number past all bounds or half a surrogate
-/// pair, makes the whole value nil.
+/// Appends a JSON value as MessagePack. What has no way to be said there, a number past all bounds or a string with half a
+/// surrogate pair, is nil where it stands; in a name, where nothing but a string can stand, the half is replaced.
 pub(super) fn write_as_msgpack(out: &mut Vec<u8>, bytes: &[u8]) {
     let start = out.len();
-    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    if Packer(out).deserialize(&mut deserializer).is_err() {
+    let mut write = |bytes: &[u8]| {
+        out.truncate(start);
+        Packer(out).deserialize(&mut serde_json::Deserializer::from_slice(bytes)).is_ok()
+    };
+    if !write(bytes) && !write(&sayable(bytes)) {
         out.truncate(start);
         msgpack::write_nil(out);
+    }
+}
+
+/// A JSON value without what only JSON can say. In one pass: what is nested is not looked through again at each level.
+fn sayable(bytes: &[u8]) -> Vec<u8> {
+    let mut said = Vec::with_capacity(bytes.len());
+    let mut rest = bytes;
+    while let [first, ..] = rest {
+        let length = match first {
+            b'"' => string_length(rest),
+            b'-' | b'0'..=b'9' => {
+                rest.iter().take_while(|byte| matches!(byte, b'0'..=b'9' | b'+' | b'-' | b'.' | b'e' | b'E')).count()
+            }
+            _ => 1,
+        };
+        let (token, behind) = rest.split_at(length);
+        let is_name = || behind.trim_ascii_start().first() == Some(&b':');
+        match first {
+            b'"' if text(token).is_none() && is_name() => {
+                let name = serde_json::from_slice(token).map(|Bytes(name)| String::from_utf8_lossy(&name).into_owned());
+                write_text(&mut said, &name.unwrap_or_default());
+            }
+            b'"' if text(token).is_none() => said.extend_from_slice(b"null"),
+            b'-' | b'0'..=b'9' if serde_json::from_slice::<f64>(token).is_err() => said.extend_from_slice(b"null"),
+            _ => said.extend_from_slice(token),
+        }
+        rest = behind;
+    }
+    said
+}
+
+/// The bytes of the string that stands here, with its quotes.
+fn string_length(bytes: &[u8]) -> usize {
+    let mut escaped = false;
+    let closes = |byte: &u8| {
+        let closes = *byte == b'"' && !escaped;
+        escaped = *byte == b'\\' && !escaped;
+        closes
+    };
+    bytes[1..].iter().position(closes).map_or(bytes.len(), |inner| inner + 2)
+}
+
+/// A string as bytes: half a surrogate pair is let through, as what is not UTF-8.
+struct Bytes(Vec<u8>);
+
+impl<'de> Deserialize<'de> for Bytes {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Taken;
+
+        impl Visitor<'_> for Taken {
+            type Value = Bytes;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+
+            fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Bytes, E> {
+                Ok(Bytes(bytes.to_owned()))
+            }
+        }
+
+        deserializer.deserialize_bytes(Taken)
     }
 }
 
@@ -203,11 +269,27 @@ mod tests {
     }
 
     #[test]
-    fn what_msgpack_can_not_say_is_nil() {
-        for wrong in ["1e999", r#"["\ud800"]"#] {
+    fn what_msgpack_can_not_say_is_nil_where_it_stands() {
+        for (wrong, sayable) in [
+            ("1e999", "null"),
+            (r#"["\ud800"]"#, "[null]"),
+            (
+                r#"[ 1, -1e999 ,"a\"\\", {"k": ["\udc00x", 2.5e3, true]}]"#,
+                r#"[1,null,"a\"\\",{"k":[null,2500.0,true]}]"#,
+            ),
+            (r#"{"a\\" : 1e999, "\ud83d\ude00": "1e999"}"#, r#"{"a\\":null,"😀":"1e999"}"#),
+        ] {
             let mut out = vec![1];
             write_as_msgpack(&mut out, wrong.as_bytes());
-            assert_eq!(out, [1, 0xc0], "{wrong}");
+            let mut back = Vec::new();
+            msgpack::write_as_json(&mut back, &out[1..]);
+            assert_eq!((out[0], str::from_utf8(&back)), (1, Ok(sayable)), "{wrong}");
         }
+        let mut out = Vec::new();
+        write_as_msgpack(&mut out, br#"{"a\ud800b" :1}"#);
+        let mut back = Vec::new();
+        msgpack::write_as_json(&mut back, &out);
+        let back = str::from_utf8(&back).unwrap();
+        assert!(back.starts_with("{\"a\u{fffd}") && back.ends_with("b\":1}"), "{back}");
     }
 }
