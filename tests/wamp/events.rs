@@ -238,3 +238,33 @@ pub(crate) fn call(server: &Server, action: &str, data: &Value) -> Value {
     let name = if said["status"] == "OK" { "result" } else { "error" };
     said[name].take()
 }
+
+/// Some clients write what is above 2^32 as a float, whole though it is.
+#[test]
+fn numbers_in_options_may_be_whole_floats() {
+    let server = Server::start(INI);
+    for subprotocol in ["wamp.2.json", "wamp.2.msgpack"] {
+        let (mut one, mut two) = (Peer::json(&server), Peer::packed(&server));
+        let id = one.subscribe("floats");
+        two.subscribe("floats");
+        let mut publisher = Peer::joined(&server, subprotocol, "realm1");
+        #[expect(clippy::cast_precision_loss, reason = "no more than 2^53")]
+        let float = |peer: &Peer| json!(peer.session as f64);
+        publisher.publish(json!({"exclude": [float(&one)]}), "floats", &[json!(["first"])]);
+        publisher.publish(json!({"eligible": [float(&one), 1e10]}), "floats", &[json!(["second"])]);
+        assert_eq!(two.event(id), json!([{}, ["first"]]));
+        assert_eq!(one.event(id), json!([{}, ["second"]]));
+        two.expect_nothing();
+        publisher.ask(48, &json!([{"timeout": 5e9}, "nobody.offers.this"]));
+        assert_eq!(publisher.hear()[4], "wamp.error.no_such_procedure");
+    }
+}
+
+#[test]
+fn what_msgpack_can_not_say_leaves_the_rest_of_an_event_alone() {
+    let server = Server::start(INI);
+    let (mut publisher, mut packed) = (Peer::json(&server), Peer::packed(&server));
+    let id = packed.subscribe("t");
+    publisher.client.say(r#"[16,1,{},"t",[1e999,"two"],{"half":"\ud800","k":3}]"#);
+    assert_eq!(packed.event(id), json!([{}, [null, "two"], {"half": null, "k": 3}]));
+}

@@ -9,7 +9,7 @@ use super::refusal::{
     CANCELED, INVALID_ARGUMENT, NO_SUCH_PROCEDURE, NO_SUCH_REGISTRATION, PROCEDURE_EXISTS, Refusal, TIMEOUT, TOO_MANY,
 };
 use super::session::Abilities;
-use super::wire::{Payload, Raw, Val};
+use super::wire::{Payload, Raw, Val, Whole};
 use super::{ENTRY, Exchange, MAX_CALLS, MAX_EACH, Wamp, procedures, v1, v2};
 use crate::id::ConnectionKey;
 
@@ -17,7 +17,7 @@ use crate::id::ConnectionKey;
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct CallOptions {
     /// In milliseconds; 0: as long as it takes.
-    timeout: Option<u64>,
+    timeout: Option<Whole>,
     receive_progress: Option<bool>,
     disclose_me: Option<bool>,
 }
@@ -114,7 +114,7 @@ impl Wamp {
         let invocation = (procedure.callee, callee.next_invocation());
         let progress = options.receive_progress.unwrap_or_default() && callee.can.progress;
         let disclosed = options.disclose_me.unwrap_or_default().then(|| self.identity(exchange, caller)).flatten();
-        let due = exchange.now().limit(Duration::from_millis(options.timeout.unwrap_or_default()));
+        let due = exchange.now().limit(Duration::from_millis(options.timeout.map_or(0, |Whole(limit)| limit)));
         self.calls.insert(invocation, Pending { caller, call, progress, due });
         if let Some(session) = self.sessions.get_mut(&caller) {
             session.calls += 1;

@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use rmp::{Marker, encode};
 
 use super::json;
-use super::wire::{Format, Items, MAX_DEPTH};
+use super::wire::{Format, Items, MAX_DEPTH, whole};
 
 /// A value, or the beginning of a list or dictionary of so many.
 #[derive(Debug)]
@@ -154,14 +154,6 @@ pub(super) fn number(bytes: &[u8]) -> Option<u64> {
         Token::Float(number) => whole(number),
         _ => None,
     }
-}
-
-/// A number that some clients in JavaScript write as they have it: as a float, whole though it is.
-fn whole(number: f64) -> Option<u64> {
-    // Up to 2^53 every whole number has a float of its own.
-    let is_whole = number.fract() == 0.0 && (0.0..=9_007_199_254_740_992.0).contains(&number);
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked")]
-    is_whole.then_some(number as u64)
 }
 
 /// Appends a value that [`split`] has passed as JSON: bytes as WAMP wants them (NUL and Base64), what is no number as

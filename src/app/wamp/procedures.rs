@@ -9,7 +9,7 @@ use super::forms::{Denied, Editor, FormId, Lock};
 use super::refusal::{FORM_LOCKED, FORM_NOT_LOCKED, INVALID_ARGUMENT, INVALID_URI, Refusal, TOO_MANY};
 use super::routing::{Filter, Lists};
 use super::uri::{is_form, is_reserved, is_uri, is_v1_uri};
-use super::wire::{Payload, Raw};
+use super::wire::{Payload, Raw, Whole};
 use super::{Exchange, Wamp, json};
 use crate::app::api::{self, Failure, json_string};
 use crate::id::ConnectionKey;
@@ -74,8 +74,26 @@ struct Published<'a> {
     args: Option<&'a RawValue>,
     #[serde(borrow)]
     kwargs: Option<&'a RawValue>,
-    #[serde(flatten)]
-    lists: Lists,
+    exclude: Option<Vec<Whole>>,
+    exclude_authid: Option<Vec<String>>,
+    exclude_authrole: Option<Vec<String>>,
+    eligible: Option<Vec<Whole>>,
+    eligible_authid: Option<Vec<String>>,
+    eligible_authrole: Option<Vec<String>>,
+}
+
+impl Published<'_> {
+    /// Takes the lists out.
+    fn lists(&mut self) -> Lists {
+        Lists {
+            exclude: self.exclude.take(),
+            exclude_authid: self.exclude_authid.take(),
+            exclude_authrole: self.exclude_authrole.take(),
+            eligible: self.eligible.take(),
+            eligible_authid: self.eligible_authid.take(),
+            eligible_authrole: self.eligible_authrole.take(),
+        }
+    }
 }
 
 impl Wamp {
@@ -195,7 +213,9 @@ impl Wamp {
     }
 
     fn publish_for_backend(&mut self, exchange: &mut Exchange<'_>, data: &str) -> Result<String, Failure> {
-        let Published { topic, realm, message, args, kwargs, lists } = api::read(data)?;
+        let mut published: Published<'_> = api::read(data)?;
+        let lists = published.lists();
+        let Published { topic, realm, message, args, kwargs, .. } = published;
         check_topic(&topic)?;
         let args = match (message, args) {
             (Some(_), Some(_)) => return Err(Failure::new(400, "message and args: one of them can be sent")),
@@ -285,4 +305,20 @@ fn is_locked(form: &FormId) -> Refusal {
 
 fn details(form: &FormId, status: &str) -> String {
     format!(r#"{{"form":{},"status":"{status}"}}"#, json_string(&form.topic))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_backend_says_besides_is_not_even_read() {
+        // Kept for later, it would have to be a number.
+        let text = r#"{"x":1e999,"topic":"t","message":1,"exclude":[4503599627370496.0],"eligible_authid":["a"]}"#;
+        let mut published: Published<'_> = api::read(text).unwrap();
+        let lists = published.lists();
+        assert_eq!(lists.exclude, Some(vec![Whole(1 << 52)]));
+        assert_eq!(lists.eligible_authid, Some(vec!["a".to_owned()]));
+        assert!(lists.eligible.is_none());
+    }
 }

@@ -1,13 +1,11 @@
 //! Events on their way to subscribers, and any message on its way to one client.
 
-use serde::Deserialize;
-
 use super::broker::Dialect;
 use super::forms::FormId;
 use super::refusal::{INVALID_URI, NO_SUCH_SUBSCRIPTION, Refusal, TOO_MANY};
 use super::session::Session;
 use super::uri::is_form;
-use super::wire::{self, Format, Payload, Raw, Val};
+use super::wire::{self, Format, Payload, Raw, Val, Whole};
 use super::{ENTRY, Exchange, MAX_EACH, Wamp, v1, v2};
 use crate::app::registry::ClientKind;
 use crate::id::ConnectionKey;
@@ -34,15 +32,16 @@ impl Filter {
     }
 }
 
-/// The lists of a publisher's choice, under the names that they have as options.
-#[derive(Debug, Default, Deserialize)]
+/// The lists of a publisher's choice, under the names that they have as options. Who reads options names each of them
+/// there: flattened by serde, they would have everything else in the options kept in memory until the last was found.
+#[derive(Debug, Default)]
 pub(super) struct Lists {
-    pub(super) exclude: Option<Vec<u64>>,
-    exclude_authid: Option<Vec<String>>,
-    exclude_authrole: Option<Vec<String>>,
-    pub(super) eligible: Option<Vec<u64>>,
-    eligible_authid: Option<Vec<String>>,
-    eligible_authrole: Option<Vec<String>>,
+    pub(super) exclude: Option<Vec<Whole>>,
+    pub(super) exclude_authid: Option<Vec<String>>,
+    pub(super) exclude_authrole: Option<Vec<String>>,
+    pub(super) eligible: Option<Vec<Whole>>,
+    pub(super) eligible_authid: Option<Vec<String>>,
+    pub(super) eligible_authrole: Option<Vec<String>>,
 }
 
 impl Lists {
@@ -58,7 +57,7 @@ impl Lists {
     /// Whether a client is on no list of those who don't get it, and on each list there is of those who may.
     fn admit(&self, who: &Identity) -> bool {
         let has = |list: &[String], word: &str| list.binary_search_by(|listed| listed.as_str().cmp(word)).is_ok();
-        let lists = |ids: &[u64]| ids.binary_search(&who.session).is_ok();
+        let lists = |ids: &[Whole]| ids.binary_search(&Whole(who.session)).is_ok();
         !self.exclude.as_ref().is_some_and(|ids| lists(ids))
             && !self.exclude_authid.as_ref().is_some_and(|ids| has(ids, &who.authid))
             && !self.exclude_authrole.as_ref().is_some_and(|roles| has(roles, who.authrole))

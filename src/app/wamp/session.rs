@@ -15,8 +15,6 @@ pub(super) struct Session {
     pub(super) realm: Option<Rc<str>>,
     /// Of the global scope.
     pub(super) id: u64,
-    /// The last request id of the client.
-    asked: u64,
     /// The last request id of the server: that of an invocation.
     invoked: u64,
     pub(super) can: Abilities,
@@ -45,7 +43,6 @@ impl Session {
             dialect,
             realm: None,
             id: 0,
-            asked: 0,
             invoked: 0,
             can: Abilities::default(),
             subscriptions: BTreeSet::new(),
@@ -64,20 +61,6 @@ impl Session {
         }
     }
 
-    /// Takes the id of a client's request.
-    ///
-    /// # Errors
-    ///
-    /// It is not the next one; the id that is.
-    pub(super) fn take_request(&mut self, id: u64) -> Result<(), u64> {
-        let next = self.asked % MAX_ID + 1;
-        if id != next {
-            return Err(next);
-        }
-        self.asked = id;
-        Ok(())
-    }
-
     /// The id for the next invocation.
     pub(super) fn next_invocation(&mut self) -> u64 {
         self.invoked = self.invoked % MAX_ID + 1;
@@ -87,11 +70,6 @@ impl Session {
     /// Whether an invocation with this id has been.
     pub(super) const fn was_invoked(&self, id: u64) -> bool {
         id <= self.invoked
-    }
-
-    /// Whether the client has made a request with this id.
-    pub(super) const fn has_asked(&self, id: u64) -> bool {
-        id <= self.asked
     }
 
     /// The whole URI of what WAMP v1 calls a CURIE: a prefix that was agreed on, a colon, the rest. Any other stays.
@@ -104,17 +82,6 @@ impl Session {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn requests_count_up_from_one() {
-        let mut session = Session::new(Dialect::Json);
-        assert_eq!(session.take_request(2), Err(1));
-        assert_eq!(session.take_request(1), Ok(()));
-        assert_eq!(session.take_request(1), Err(2));
-        assert_eq!(session.take_request(2), Ok(()));
-        session.asked = MAX_ID;
-        assert_eq!(session.take_request(1), Ok(()), "and begin again after 2^53");
-    }
 
     #[test]
     fn a_curie_is_resolved_where_its_prefix_is_known() {

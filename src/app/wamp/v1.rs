@@ -7,7 +7,7 @@ use super::dealer::CallId;
 use super::refusal::Refusal;
 use super::routing::{Filter, Lists};
 use super::uri::{is_reserved, is_v1_uri};
-use super::wire::{self, Format, Items, Payload, Raw, Val};
+use super::wire::{self, Format, Items, Payload, Raw, Val, Whole};
 use super::{Context, ENTRY, Exchange, MAX_EACH, Wamp};
 use crate::id::ConnectionKey;
 use crate::proto::{CloseCode, Kind, Message};
@@ -193,7 +193,7 @@ fn text<'a>(items: &Items<'a>, index: usize, what: &str) -> Result<Cow<'a, str>,
 }
 
 /// Session ids: strings here, numbers in version 2. An id that is none is nobody's.
-fn sessions(raw: Raw<'_>) -> Option<Vec<u64>> {
+fn sessions(raw: Raw<'_>) -> Option<Vec<Whole>> {
     let ids: Vec<Cow<'_, str>> = serde_json::from_slice(raw.bytes).ok()?;
-    Some(ids.iter().filter_map(|id| id.parse().ok()).collect())
+    Some(ids.iter().filter_map(|id| id.parse().ok().map(Whole)).collect())
 }

@@ -4,7 +4,9 @@
 
 use std::borrow::Cow;
 
-use serde::de::DeserializeOwned;
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, Deserializer, Error};
+use serde_json::value::RawValue;
 
 use super::uri::MAX_ID;
 use super::{json, msgpack};
@@ -127,6 +129,28 @@ impl<'a> Raw<'a> {
             _ => out.extend_from_slice(self.bytes),
         }
     }
+}
+
+/// An integer among options that is not negative. Some clients write a large one as they have it: as a float.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(super) struct Whole(pub(super) u64);
+
+impl<'de> Deserialize<'de> for Whole {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        // serde_json's own floats may be off by one in the last place: another client's id.
+        let raw = Box::<RawValue>::deserialize(deserializer)?;
+        let text = raw.get();
+        let number = text.parse().ok().or_else(|| whole(text.parse().ok()?));
+        number.map(Self).ok_or_else(|| D::Error::custom("a number is not an integer from 0 up"))
+    }
+}
+
+/// A number that some clients in JavaScript write as they have it: as a float, whole though it is.
+pub(super) fn whole(number: f64) -> Option<u64> {
+    // Up to 2^53 every whole number has a float of its own.
+    let is_whole = number.fract() == 0.0 && (0.0..=9_007_199_254_740_992.0).contains(&number);
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked")]
+    is_whole.then_some(number as u64)
 }
 
 /// The items of a list, cut apart.
@@ -322,6 +346,27 @@ mod tests {
         }
         for text in ["1.0", "\"1\"", "null", "1e3", "[1]"] {
             assert_eq!(Raw::json(text).id(), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_whole_float_among_options_is_an_integer() {
+        for (text, number) in [
+            ("4503599627370496.0", Some(1 << 52)),
+            ("9007199254740992.0", Some(MAX_ID)),
+            ("9007199254740991.0", Some(MAX_ID - 1)),
+            ("8412337006841563.0", Some(8_412_337_006_841_563)),
+            ("0.0", Some(0)),
+            ("7", Some(7)),
+            ("18446744073709551615", Some(u64::MAX)),
+            ("9007199254740994.0", None),
+            ("1.5", None),
+            ("-1", None),
+            ("-1.0", None),
+            ("\"1\"", None),
+            ("null", None),
+        ] {
+            assert_eq!(serde_json::from_str(text).ok(), number.map(Whole), "{text}");
         }
     }
 
