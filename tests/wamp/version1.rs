@@ -111,6 +111,21 @@ fn version_1_locks_forms_too() {
 }
 
 #[test]
+fn a_call_that_can_not_be_made_is_answered() {
+    let server = Server::start(INI);
+    let mut peer = Peer::v1(&server);
+    for uri in ["", "a b", &"x".repeat(1025)] {
+        peer.say(&json!([2, "id", uri]));
+        peer.expect(&json!([4, "id", "wamp.error.invalid_uri", "this is not a URI"]));
+    }
+    let longest = "i".repeat(1024);
+    peer.say(&json!([2, longest, "p"]));
+    assert_eq!(peer.hear()[1], longest);
+    peer.say(&json!([2, format!("{longest}i"), "p"]));
+    peer.client.expect_closed(1002);
+}
+
+#[test]
 fn what_version_1_can_not_answer_ends_the_connection() {
     let server = Server::start(INI);
     for text in [

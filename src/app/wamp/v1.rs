@@ -4,9 +4,9 @@
 use std::borrow::Cow;
 
 use super::dealer::CallId;
-use super::refusal::Refusal;
+use super::refusal::{INVALID_URI, Refusal};
 use super::routing::{Filter, Lists};
-use super::uri::{is_reserved, is_v1_uri};
+use super::uri::{MAX_URI, is_reserved, is_v1_uri};
 use super::wire::{self, Format, Items, Payload, Raw, Val, Whole};
 use super::{Context, ENTRY, Exchange, MAX_EACH, Wamp};
 use crate::id::ConnectionKey;
@@ -139,10 +139,18 @@ impl Wamp {
 
     fn call_v1(&mut self, ctx: &mut Context<'_>, me: ConnectionKey, items: &Items<'_>) -> Result<(), Violation> {
         let id = text(items, 1, "call id")?;
-        let uri = self.uri(me, items, 2)?;
+        // It is kept as long as the call waits.
+        if id.len() > MAX_URI {
+            return Err(format!("CALL: the call id is longer than {MAX_URI} bytes").into());
+        }
+        let call = CallId::V1(id.as_ref().into());
+        let uri = self.resolved(me, &text(items, 2, "URI")?);
+        if !is_v1_uri(&uri) {
+            self.refuse_call(ctx, me, &call, &Refusal::new(INVALID_URI, "this is not a URI"));
+            return Ok(());
+        }
         let args = [b"[", items.tail(3), b"]"].concat();
         let payload = Payload { args: Some(Raw { format: Format::Json, bytes: &args }), kwargs: None };
-        let call = CallId::V1(id.as_ref().into());
         if let Err(refusal) = self.call(ctx, (me, call.clone()), &uri, payload, &Default::default()) {
             self.refuse_call(ctx, me, &call, &refusal);
         }
@@ -182,9 +190,13 @@ impl Wamp {
 
     /// A URI or CURIE, whole.
     fn uri(&self, me: ConnectionKey, items: &Items<'_>, index: usize) -> Result<String, Violation> {
-        let uri = text(items, index, "URI")?;
-        let uri = self.sessions.get(&me).map_or_else(|| uri.clone().into_owned(), |session| session.resolve(&uri));
+        let uri = self.resolved(me, &text(items, index, "URI")?);
         if is_v1_uri(&uri) { Ok(uri) } else { Err("not a URI".into()) }
+    }
+
+    /// A URI or CURIE, whole, whatever it is then.
+    fn resolved(&self, me: ConnectionKey, uri: &str) -> String {
+        self.sessions.get(&me).map_or_else(|| uri.to_owned(), |session| session.resolve(uri))
     }
 }
 
