@@ -36,8 +36,8 @@ fn usermsg(message: &str) -> String {
 
 /// What was sent to a page before is all that was: what it asks for now comes next.
 fn expect_nothing(client: &mut Client) {
-    client.say(r#"{"to_id":""}"#);
-    client.expect(&[r#"{"type":"system","message":"the to_id is empty"}"#]);
+    client.say(r#"{"type":"system","id":""}"#);
+    client.expect(&[r#"{"type":"system","message":"the id is empty"}"#]);
 }
 
 #[test]
@@ -59,9 +59,20 @@ fn what_is_addressed_to_an_id_reaches_whoever_goes_by_it() {
     seven.expect(&[r#"{"type":"usermsg","name":null,"message":null,"color":null}"#]);
     five.say(r#"{"type":"whatever","message":"m","to_id":7,"color":{}}"#);
     seven.expect(&[r#"{"type":"usermsg","name":null,"message":"m","color":{}}"#]);
+    // A type that is no string is none that registers.
+    for kind in ["5", "null", "true", r#"["system"]"#, r#"{"type":"system"}"#] {
+        five.say(&format!(r#"{{"type":{kind},"id":6,"to_id":7,"message":1}}"#));
+        seven.expect(&[r#"{"type":"usermsg","name":null,"message":1,"color":null}"#]);
+    }
     // Nobody goes by these, so nothing happens.
-    for id in ["6", "-7", "7.0", r#""seven""#, r#""J""#] {
+    let long = format!("\"{}\"", "x".repeat(257));
+    for id in
+        ["6", "-7", "7.0", r#""seven""#, r#""J""#, "null", "true", "[7]", r#"{"id":7}"#, r#""""#, r#""\ud800""#, &long]
+    {
         say_to(&mut seven, id, "1");
+    }
+    for message in ["{}", r#"{"type":"user","message":"to whom?"}"#, r#" {"type":5}"#] {
+        seven.say(message);
     }
     for client in [&mut five, &mut seven, &mut named] {
         expect_nothing(client);
@@ -164,13 +175,12 @@ fn what_can_not_be_used_is_answered_with_why() {
         (r#"{"type":"system","id":"\ud800"}"#, "the id is neither a number nor a string"),
         (r#"{"type":"syst\u0065m","id":""}"#, "the id is empty"),
         (&long, "the id is longer than 256 bytes"),
-        ("{}", "there is no to_id"),
-        (r#"{"type":"user","message":"to whom?"}"#, "there is no to_id"),
-        (r#"{"to_id":{"id":5}}"#, "the to_id is neither a number nor a string"),
-        ("", "this can't be used: EOF while parsing"),
-        ("hello", "this can't be used: expected value"),
-        ("[1]", "this can't be used: invalid type"),
-        (r#"{"type":5,"to_id":5}"#, "this can't be used: invalid type"),
+        ("", "this can't be used: it is not a JSON object"),
+        ("hello", "this can't be used: it is not a JSON object"),
+        ("[1]", "this can't be used: it is not a JSON object"),
+        (r#"["system",5,5,"mks","hi","red"]"#, "this can't be used: it is not a JSON object"),
+        (r#"["user",null,5,"mks","hi","red"]"#, "this can't be used: it is not a JSON object"),
+        ("{5}", "this can't be used: key must be a string"),
         (r#"{"to_id":5,"to_id":5}"#, "this can't be used: duplicate field"),
         (r#"{"to_id":5} x"#, "this can't be used: trailing characters"),
         (&deep, "this can't be used: "),

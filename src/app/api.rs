@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::outbox::Outbox;
+use super::packet::is_object;
 use super::{Exchange, Routes, World};
 use crate::config::OriginPattern;
 use crate::id::MessageId;
@@ -164,7 +165,7 @@ pub fn call(
         if outbox.targets.len() > MAX_COPIES || outbox.arena.len() > MAX_BYTES {
             return Err(TOO_MUCH);
         }
-        if !data.trim_start_matches([' ', '\t', '\r', '\n']).starts_with('{') {
+        if !is_object(data) {
             return Err(Failure::new(400, "the data must be a JSON object"));
         }
         let mut exchange = Exchange::new(id, world, outbox);

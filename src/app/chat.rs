@@ -2,7 +2,7 @@
 //!
 //! An id is a number or a string, as the site gives them to its users; `7` and `"7"` are the same. It is a name and not a
 //! proof: whoever registers under it last gets what is sent to it. What can't be used is answered with a system message
-//! that says why, since a person reads those.
+//! that says why, since a person reads those; what is for nobody is not answered.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -11,6 +11,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::api::json_string;
+use super::packet::{Member, is_object};
 use super::{Application, Context};
 use crate::id::ConnectionKey;
 use crate::proto::Message;
@@ -32,7 +33,7 @@ pub(super) struct Chat {
 #[derive(Deserialize)]
 struct Packet<'a> {
     #[serde(borrow, default, rename = "type")]
-    kind: Cow<'a, str>,
+    kind: Member<'a>,
     #[serde(borrow)]
     id: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -64,14 +65,18 @@ impl Chat {
 
     /// Does what a message asks for. Gives what its sender is to be told, where that is something.
     fn act(&mut self, ctx: &mut Context<'_>, text: &str) -> Result<Option<&'static str>, Cow<'static, str>> {
+        if !is_object(text) {
+            return Err(Cow::Borrowed("this can't be used: it is not a JSON object"));
+        }
         let packet: Packet<'_> =
             serde_json::from_str(text).map_err(|error| Cow::Owned(format!("this can't be used: {error}")))?;
-        if packet.kind == "system" {
-            self.register(ctx.me().key, &id_in(packet.id, "id")?);
+        if packet.kind.as_str() == "system" {
+            self.register(ctx.me().key, &id_in(packet.id)?);
             return Ok(Some("Initial message received"));
         }
-        let id = id_in(packet.to_id, "to_id")?;
-        if let Some(receiver) = self.by_id.get(&*id).and_then(|key| ctx.clients().get(*key)) {
+        // What can't be an id is nobody's, as is one that nobody goes by: nothing happens.
+        let receiver = id_in(packet.to_id).ok().and_then(|id| self.by_id.get(&*id));
+        if let Some(receiver) = receiver.and_then(|key| ctx.clients().get(*key)) {
             let [name, message, color] =
                 [packet.name, packet.message, packet.color].map(|member| member.map_or("null", RawValue::get));
             let to = ctx.audience([receiver]);
@@ -82,9 +87,9 @@ impl Chat {
     }
 }
 
-/// The id in a member called `name`: a string without its quotes, a number as it is written.
-fn id_in<'a>(member: Option<&'a RawValue>, name: &str) -> Result<Cow<'a, str>, Cow<'static, str>> {
-    let Some(json) = member.map(RawValue::get) else { return Err(Cow::Owned(format!("there is no {name}"))) };
+/// The id in a member: a string without its quotes, a number as it is written.
+fn id_in(member: Option<&RawValue>) -> Result<Cow<'_, str>, Cow<'static, str>> {
+    let Some(json) = member.map(RawValue::get) else { return Err(Cow::Borrowed("there is no id")) };
     let id = match json.as_bytes().first() {
         Some(b'"') => match serde_json::from_str(json) {
             Ok(plain) => Some(Cow::Borrowed(plain)),
@@ -94,9 +99,9 @@ fn id_in<'a>(member: Option<&'a RawValue>, name: &str) -> Result<Cow<'a, str>, C
         _ => None,
     };
     match id {
-        None => Err(Cow::Owned(format!("the {name} is neither a number nor a string"))),
-        Some(id) if id.is_empty() => Err(Cow::Owned(format!("the {name} is empty"))),
-        Some(id) if id.len() > MAX_ID => Err(Cow::Owned(format!("the {name} is longer than {MAX_ID} bytes"))),
+        None => Err(Cow::Borrowed("the id is neither a number nor a string")),
+        Some(id) if id.is_empty() => Err(Cow::Borrowed("the id is empty")),
+        Some(id) if id.len() > MAX_ID => Err(Cow::Owned(format!("the id is longer than {MAX_ID} bytes"))),
         Some(id) => Ok(id),
     }
 }

@@ -13,6 +13,11 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use super::fates;
 use crate::id::MessageId;
 
+/// Whether JSON, if this is any, is an object: what serde derives takes an array for a struct as well.
+pub(super) fn is_object(text: &str) -> bool {
+    text.trim_start_matches([' ', '\t', '\r', '\n']).starts_with('{')
+}
+
 /// The envelope of a message.
 #[derive(Debug, Deserialize)]
 pub(super) struct Packet<'a> {
@@ -31,8 +36,7 @@ pub(super) struct Packet<'a> {
 impl<'a> Packet<'a> {
     /// Reads the envelope. `None`: this is no JSON object with a string `opcode`.
     pub(super) fn parse(text: &'a str) -> Option<Self> {
-        // What serde derives takes an array for a struct as well.
-        if text.bytes().find(|byte| !byte.is_ascii_whitespace()) != Some(b'{') {
+        if !is_object(text) {
             return None;
         }
         let packet: Self = serde_json::from_str(text).ok()?;

@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::api::quoted;
 use super::outbox::Outbox;
-use super::packet::Member;
+use super::packet::{Member, is_object};
 use super::{Exchange, Routes, World};
 
 /// A message from the queue.
@@ -63,8 +63,7 @@ impl Envelope<'_> {
 /// It can't be used, and nothing came of it.
 pub fn take(routes: &mut Routes, world: World<'_>, outbox: &mut Outbox, message: &[u8]) -> Result<usize, Unusable> {
     let text = std::str::from_utf8(message).map_err(|_| "it is not UTF-8")?;
-    // What serde derives takes an array for a struct as well.
-    if !text.trim_start_matches([' ', '\t', '\r', '\n']).starts_with('{') {
+    if !is_object(text) {
         return Err("it is not a JSON object".into());
     }
     let envelope: Envelope<'_> = serde_json::from_str(text).map_err(|error| format!("it is not JSON: {error}"))?;
