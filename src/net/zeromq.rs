@@ -105,11 +105,10 @@ impl Inlet {
         let more = self.message.get_more();
         // Of whom libzmq can't say where it is, is nowhere, which is on no list.
         let nowhere = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-        let address = |text: &str| text.parse::<IpAddr>().ok().map(|ip| ip.to_canonical());
         let from = if self.local || more {
             None
         } else {
-            Some(self.message.gets("Peer-Address").and_then(address).unwrap_or(nowhere))
+            Some(self.message.gets("Peer-Address").and_then(address_in).unwrap_or(nowhere))
         };
         Ok(Some(Received { bytes: &self.message, from, more }))
     }
@@ -134,6 +133,12 @@ impl fmt::Debug for Inlet {
     }
 }
 
+/// The address that a text says, which may have a zone behind it: `fe80::1%eth0`.
+fn address_in(text: &str) -> Option<IpAddr> {
+    let address = text.split_once('%').map_or(text, |(address, _zone)| address);
+    address.parse::<IpAddr>().ok().map(|ip| ip.to_canonical())
+}
+
 /// Binds to a path, with these permissions. What an earlier server has left there is replaced.
 fn bind_at(socket: &zmq::Socket, endpoint: &str, path: &Path, mode: u32) -> io::Result<()> {
     // libzmq would remove whatever is there.
@@ -147,4 +152,25 @@ fn bind_at(socket: &zmq::Socket, endpoint: &str, path: &Path, mode: u32) -> io::
     rustix::process::umask(usual);
     bound?;
     fs::set_permissions(path, Permissions::from_mode(mode))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peer_is_known_by_its_address_whatever_its_zone() {
+        for (text, address) in [
+            ("127.0.0.1", Some("127.0.0.1")),
+            ("::ffff:127.0.0.1", Some("127.0.0.1")),
+            ("fe80::1", Some("fe80::1")),
+            ("fe80::1%eth0", Some("fe80::1")),
+            ("fe80::1%2", Some("fe80::1")),
+            ("", None),
+            ("%eth0", None),
+            ("eth0%fe80::1", None),
+        ] {
+            assert_eq!(address_in(text), address.map(|address| address.parse().expect("an address")), "{text}");
+        }
+    }
 }
