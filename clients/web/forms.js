@@ -51,6 +51,8 @@ const WORDS = {
 };
 
 function told({ status }) {
+  // A new subscriber is told so whoever it is that edits; who believes it is this page asks for it with the token.
+  if (status === 'locked' && held) return;
   tell(WORDS[status] ?? status);
   if (status === 'locked' || status === 'editing') enter('theirs');
   if (status === 'released') enter('nobody');
@@ -102,9 +104,17 @@ element('form').addEventListener('submit', async (event) => {
   try {
     const response = await fetch(url, { method: 'POST', body, signal: AbortSignal.timeout(CALL_TIMEOUT) });
     const answer = await response.json();
-    if (!response.ok) showAnswer('bad', 'The backend could not ask', `${answer.error}.`);
-    else if (answer.result.held) showAnswer('good', 'Stored', `The lock is still yours, with the number ${answer.result.fence}.`);
-    else showAnswer('bad', 'Not stored', 'The lock is not yours any more.');
+    if (!response.ok) {
+      showAnswer('bad', 'The backend could not ask', `${answer.error}.`);
+      return;
+    }
+    if (!answer.result.held) {
+      showAnswer('bad', 'Not stored', 'The lock is not yours any more.');
+      held = null;
+      enter(answer.result.locked ? 'theirs' : 'nobody');
+      return;
+    }
+    showAnswer('good', 'Stored', `The lock is still yours, with the number ${answer.result.fence}.`);
   } catch (error) {
     showAnswer('bad', 'Not stored', `${error.message}.`);
     return;

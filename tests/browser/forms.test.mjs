@@ -102,6 +102,22 @@ describe('the demo of form locks', { skip: skipped('the demo of form locks was n
     await lock(a, 'nobody');
   });
 
+  test('what is not held any more is not stored, and not released', async () => {
+    await a.click('#edit');
+    await lock(a, 'mine');
+    const token = await text(a, 'token');
+    await a.route('**/api/form-lock/check', (route) => route.fulfill({ json: { status: 'OK', result: { held: false, locked: true } } }));
+    await a.click('#save');
+    await shows(a, 'answer', 'Not stored');
+    await lock(a, 'theirs');
+    assert.equal(await text(a, 'token'), 'none');
+    assert.equal((await check(token)).held, true, 'the page has left it alone');
+    await a.close();
+    await lock(b, 'nobody');
+    a = await open('A once more');
+    await lock(a, 'nobody');
+  });
+
   test('nothing was complained about, and nothing the policy forbids was tried', async () => {
     assert.deepEqual(complaints, []);
     for (const tab of [a, b]) assert.deepEqual(await violations(tab), []);

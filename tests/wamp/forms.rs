@@ -78,6 +78,18 @@ fn one_edits_and_the_others_are_told() {
 }
 
 #[test]
+fn a_new_subscriber_is_told_that_the_form_is_locked_whoever_holds_it() {
+    let server = Server::start(INI);
+    for mut anna in [Peer::json(&server), Peer::packed(&server)] {
+        lock(&mut anna);
+        subscribe(&mut anna, &["subscribed", "locked"]);
+        anna.expect_nothing();
+        anna.say(&json!([6, {}, "wamp.close.close_realm"]));
+        anna.expect(&json!([6, {}, "wamp.close.goodbye_and_out"]));
+    }
+}
+
+#[test]
 fn a_lock_goes_with_its_connection() {
     let server = Server::start(INI);
     let (mut anna, mut ben) = (Peer::json(&server), Peer::json(&server));

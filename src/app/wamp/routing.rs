@@ -214,9 +214,7 @@ impl Wamp {
             return;
         }
         let form = FormId { realm, topic: topic.into() };
-        // To its holder a form is not locked.
-        let lock = self.forms.get(&form).filter(|lock| lock.is_kept() || lock.holder.client != client);
-        let news: &[&str] = if lock.is_some() { &["subscribed", "locked"] } else { &["subscribed"] };
+        let news: &[&str] = if self.forms.get(&form).is_some() { &["subscribed", "locked"] } else { &["subscribed"] };
         for status in news {
             let args = status_list(status);
             let payload = Payload::list(&args);
