@@ -125,6 +125,8 @@ mod tests {
     #[test]
     fn what_nobody_takes_is_told_with_why() {
         let deep = format!(r#"{{"opcode":"feedback","message":{}"#, "[".repeat(100_000));
+        // With the list of arguments, which it becomes the only one of, this is one level too many.
+        let deepest = format!(r#"{{"topic":"t","x":{}{}}}"#, "[".repeat(63), "]".repeat(63));
         let (relay, echo) = ("/ = relay", "/ = echo");
         for (resources, message, why) in [
             (relay, &b""[..], "it is not a JSON object"),
@@ -141,6 +143,7 @@ mod tests {
             (relay, br#"{"opcode":"broadcast","message":1,"wait":5}"#, "neither a batch nor the queue can wait"),
             (relay, br#"{"opcode":"feedback","message":1}"#, "feedback needs a uuid or an ident"),
             (relay, br#"{"topic":"t"}"#, "nothing here has topics"),
+            ("/ = wamp", deepest.as_bytes(), "lists and objects are nested too deeply"),
             ("/ = wamp", br#"{"topic":"a b"}"#, "the topic is not a URI that can be published to"),
             ("/ = wamp", br#"{"opcode":"feedback","message":1}"#, "nothing here acts on the opcode"),
             (echo, br#"{"opcode":"broadcast","message":1}"#, r#"nothing here acts on the opcode "broadcast""#),

@@ -35,6 +35,19 @@ fn a_session_begins_and_ends_as_both_sides_agree() {
 }
 
 #[test]
+fn what_hello_leaves_null_is_absent() {
+    let server = Server::start(INI);
+    let features = json!({"call_canceling": null, "progressive_call_results": null, "more": null});
+    for callee in [json!({}), json!({"features": null}), json!({"features": {}}), json!({ "features": features })] {
+        for subprotocol in ["wamp.2.json", "wamp.2.msgpack"] {
+            let mut peer = Peer::connect(&server, subprotocol);
+            peer.say(&json!([1, "realm1", {"roles": {"callee": callee, "caller": null}}]));
+            assert_eq!(peer.hear()[0], 2, "{callee}");
+        }
+    }
+}
+
+#[test]
 fn a_stopping_server_says_good_bye() {
     let server = Server::start(INI);
     let mut peers = [Peer::json(&server), Peer::packed(&server)];

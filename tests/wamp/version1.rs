@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use crate::events::call;
 use crate::peer::{INI, Peer};
 use crate::server::{BINARY, Server, masked};
 
@@ -49,6 +50,12 @@ fn a_recorded_session() {
     page.client.expect(&[r#"[8,"http://example.com/event#simple",1]"#]);
     page.client.say(&format!(r#"[7,"event:simple",2,["{mine}"],["{mine}","{others}","?"]]"#));
     other.client.expect(&[r#"[8,"http://example.com/event#simple",2]"#]);
+    // Null excludes nobody.
+    page.client.say(&format!(r#"[7,"event:simple",5,null,["{mine}"]]"#));
+    page.client.expect(&[r#"[8,"http://example.com/event#simple",5]"#]);
+    page.client.say(r#"[7,"event:simple",6,null]"#);
+    page.client.expect(&[r#"[8,"http://example.com/event#simple",6]"#]);
+    other.client.expect(&[r#"[8,"http://example.com/event#simple",6]"#]);
     page.client.say(r#"[7,"event:simple",3,[],[]]"#);
     other.client.say(r#"[6,"http://example.com/event#simple"]"#);
     other.client.say(r#"[6,"event:never"]"#);
@@ -123,6 +130,35 @@ fn a_call_that_can_not_be_made_is_answered() {
     assert_eq!(peer.hear()[1], longest);
     peer.say(&json!([2, format!("{longest}i"), "p"]));
     peer.client.expect_closed(1002);
+}
+
+#[test]
+fn version_1_names_forms_as_it_names_topics() {
+    const FORM: &str = "http://example.com/.form.1#edit";
+    let server = Server::start(INI);
+    let (mut old, mut other) = (Peer::v1(&server), Peer::v1(&server));
+    old.client.say(r#"[1,"f","http://example.com/.form."]"#);
+    old.client.say(r#"[2,"c1","form-lock",{"form":"f:1#edit"}]"#);
+    let locked = old.hear();
+    assert_eq!((&locked[0], &locked[2]["event"]), (&json!(3), &json!("locked")), "{locked}");
+    let event = |status: &str| json!([8, FORM, {"status": status}]);
+    old.client.say(r#"[5,"f:1#edit"]"#);
+    old.expect(&event("subscribed"));
+    old.expect(&event("locked"));
+    other.say(&json!([5, FORM]));
+    other.expect(&event("subscribed"));
+    other.expect(&event("locked"));
+    // To another, the same letters are not that form.
+    other.client.say(r#"[2,"c2","form-lock-info",{"form":"f:1#edit"}]"#);
+    assert_eq!(other.hear()[2], "wamp.error.invalid_argument");
+    other.say(&json!([2, "c3", "form-lock-info", {"form": FORM}]));
+    let info = other.hear();
+    assert_eq!((&info[2]["form"], &info[2]["status"]), (&json!(FORM), &json!("locked")), "{info}");
+    let checked = call(&server, "form-lock/check", &json!({"form": FORM, "token": locked[2]["token"]}));
+    assert_eq!(checked["held"], true, "{checked}");
+    old.client.say(r#"[2,"c4","form-release",{"form":"f:1#edit"}]"#);
+    assert_eq!(old.hear()[2], json!({"event": "released"}));
+    other.expect(&event("released"));
 }
 
 #[test]

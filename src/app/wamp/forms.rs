@@ -116,9 +116,14 @@ impl Forms {
         time: Duration,
         random: fn(&mut [u8]),
     ) -> Result<(&Lock, bool), Denied> {
+        let full = self.count_of(editor.client) >= MAX_OF_ONE;
         if let Some(lock) = self.locks.get_mut(form) {
             if !token.is_some_and(|token| lock.token.is(token)) {
                 return Err(Denied::Locked);
+            }
+            // Its own counts already.
+            if full && (lock.is_kept() || lock.holder.client != editor.client) {
+                return Err(Denied::TooMany);
             }
             if lock.is_kept() {
                 self.kept.remove(&(lock.until, form.clone()));
@@ -130,7 +135,7 @@ impl Forms {
             lock.holder = editor;
             lock.until = Moment::NEVER;
         } else {
-            if self.locks.len() >= MAX_LOCKS || self.count_of(editor.client) >= MAX_OF_ONE {
+            if self.locks.len() >= MAX_LOCKS || full {
                 return Err(Denied::TooMany);
             }
             let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
@@ -326,6 +331,19 @@ mod tests {
         }
         let denied = forms.lock(&form("form.x"), editor(1), None, Duration::ZERO, random).map(|_| ());
         assert_eq!(denied, Err(Denied::TooMany));
-        assert!(lock(&mut forms, "form.x", 2, None, 1).is_some());
+        let (token, fence, _) = lock(&mut forms, "form.x", 2, None, 1).unwrap();
+        // Nor by what another has given it, whether that one is here or gone.
+        forms.grace = Duration::from_secs(5);
+        for _ in 0..2 {
+            let denied = forms.lock(&form("form.x"), editor(1), Some(&token), Duration::ZERO, random).map(|_| ());
+            assert_eq!(denied, Err(Denied::TooMany));
+            forms.leave(editor(2).client, Moment::START);
+        }
+        check(&forms);
+        let own = forms.get(&form("form.7")).map(|lock| lock.token.as_str().to_owned()).unwrap();
+        assert!(lock(&mut forms, "form.7", 1, Some(&own), 1).is_some(), "its own are its own");
+        assert_eq!(forms.release(&form("form.8"), editor(1).client, None), Ok(()));
+        assert_eq!(lock(&mut forms, "form.x", 1, Some(&token), 1), Some((token, fence, false)), "there is room");
+        check(&forms);
     }
 }

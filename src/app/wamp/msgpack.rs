@@ -1,8 +1,8 @@
 //! WAMP's MessagePack serialization, as far as it has to be understood: a list is cut into its items, and arguments are
 //! put into JSON for a receiver that speaks it.
 //!
-//! What comes in is looked through once, whole; from then on it is known to be valid. Extension types are refused: WAMP
-//! has no use for them, and JSON no place.
+//! What comes in is looked through once, whole; from then on it is known to be valid. Extension types are refused, but for
+//! one that stands for nil: WAMP has no use for them, and JSON no place.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -86,11 +86,13 @@ impl<'a> Reader<'a> {
             Marker::FixMap(count) => Token::Dict(count.into()),
             Marker::Map16 => Token::Dict(self.length(2)?),
             Marker::Map32 => Token::Dict(self.length(4)?),
-            Marker::Reserved
+            // What encoders of JavaScript make of `undefined`.
+            Marker::FixExt1 if matches!(self.array()?, [0, _]) => Token::Nil,
+            Marker::FixExt1
+            | Marker::Reserved
             | Marker::Ext8
             | Marker::Ext16
             | Marker::Ext32
-            | Marker::FixExt1
             | Marker::FixExt2
             | Marker::FixExt4
             | Marker::FixExt8
@@ -312,6 +314,9 @@ mod tests {
     #[test]
     fn what_json_can_not_say_is_null_or_text() {
         assert_eq!(unpacked(&[0xca, 0x7f, 0xc0, 0, 0]), "null", "no number");
+        let undefined = [0x92, 0xd4, 0, 0, 7];
+        assert_eq!(split(&undefined).map(|items| items.len()), Some(2));
+        assert_eq!(unpacked(&undefined), "[null,7]");
         assert_eq!(unpacked(&[0x83, 1, 1, 0xff, 2, 0xc3, 3]), r#"{"1":1,"-1":2,"true":3}"#);
     }
 
@@ -340,8 +345,12 @@ mod tests {
             &[0x80][..],
             &[0x90, 0xc0],
             &[0x91, 0xc1],
-            // An extension, and a map with a list for a name.
+            // Extensions, and maps with `undefined` or a list for a name.
             &[0x91, 0xd4, 1, 0],
+            &[0x91, 0xd5, 0, 0, 0],
+            &[0x91, 0xc7, 1, 0, 0],
+            &[0x91, 0xd4, 0],
+            &[0x91, 0x81, 0xd4, 0, 0, 0],
             &[0x91, 0x81, 0x90, 0],
             // A string that is not UTF-8.
             &[0x91, 0xa1, 0xff],

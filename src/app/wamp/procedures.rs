@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use super::forms::{Denied, Editor, FormId, Lock};
 use super::refusal::{FORM_LOCKED, FORM_NOT_LOCKED, INVALID_ARGUMENT, INVALID_URI, Refusal, TOO_MANY};
 use super::routing::{Filter, Lists};
-use super::uri::{is_form, is_reserved, is_uri, is_v1_uri};
+use super::uri::{is_form, is_reserved, is_v1_uri};
 use super::wire::{Payload, Raw, Whole};
 use super::{Exchange, Wamp, json};
 use crate::app::api::{self, Failure, json_string};
@@ -108,9 +108,15 @@ impl Wamp {
         if !NAMES.contains(&uri) {
             return None;
         }
-        let realm = self.sessions.get(&caller).and_then(|session| session.realm.clone())?;
-        Some(asked(uri, payload).and_then(|Asked { form, token }| {
-            let form = FormId { realm, topic: form.unwrap_or_default().into() };
+        let session = self.sessions.get(&caller)?;
+        let realm = session.realm.clone()?;
+        let asked = asked(uri, payload).and_then(|Asked { form, token }| {
+            // Version 1 may name a form as it names topics.
+            let topic = session.resolve(&form.unwrap_or_default());
+            check_form(&topic)?;
+            Ok((FormId { realm, topic: topic.into() }, token))
+        });
+        Some(asked.and_then(|(form, token)| {
             let token = token.as_deref();
             match uri {
                 LOCK => self.lock(exchange, caller, &form, token),
@@ -247,9 +253,9 @@ impl Wamp {
         text: &str,
     ) -> Result<usize, Failure> {
         check_topic(topic)?;
-        check_depth(text.as_bytes())?;
-        exchange.begin_push("publish", text.len());
         let args = ["[", text, "]"].concat();
+        check_depth(args.as_bytes())?;
+        exchange.begin_push("publish", text.len());
         let realm = Rc::clone(&self.realm);
         Ok(self.publish(exchange, (&realm, topic), Payload::list(&args), &Filter::default(), None).1)
     }
@@ -270,7 +276,7 @@ fn check_depth(text: &[u8]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// What a caller says: an object as the first argument, or named arguments. The form is there and is one.
+/// What a caller says: an object as the first argument, or named arguments. A form is there.
 fn asked(procedure: &str, Payload { args, kwargs }: Payload<'_>) -> Result<Asked, Refusal> {
     let first = args.and_then(Raw::items).and_then(|items| items.get(0));
     let asked = match first.or(kwargs) {
@@ -285,12 +291,12 @@ fn asked(procedure: &str, Payload { args, kwargs }: Payload<'_>) -> Result<Asked
         let why = format!(r#"no form id: {procedure} needs {{"form": "<form id>"}}"#);
         return Err(Refusal::new(INVALID_ARGUMENT, why));
     }
-    check_form(form)?;
     Ok(asked)
 }
 
+/// A form is a topic that somebody may be subscribed to, of either version.
 fn check_form(form: &str) -> Result<(), Refusal> {
-    if !is_uri(form) {
+    if !is_v1_uri(form) {
         return Err(Refusal::new(INVALID_URI, "the form id is not a URI"));
     }
     if !is_form(form) {

@@ -158,7 +158,7 @@ impl Wamp {
     }
 
     /// `[PUBLISH, topicURI, event]`, `[…, excludeMe]`, `[…, exclude]` or `[…, exclude, eligible]`. As in Autobahn, the
-    /// publisher doesn't get its own event unless it says so, or says whom to exclude.
+    /// publisher doesn't get its own event unless it says so, or says whom to exclude; null excludes nobody.
     fn publish_v1(&mut self, ctx: &mut Context<'_>, me: ConnectionKey, items: &Items<'_>) -> Result<(), Violation> {
         if items.len() > 5 {
             return Err("PUBLISH: more than five items".into());
@@ -172,7 +172,7 @@ impl Wamp {
         match items.get(3) {
             None => {}
             Some(raw) if raw.bytes == b"true" => {}
-            Some(raw) if raw.bytes == b"false" => publisher = None,
+            Some(raw) if raw.bytes == b"false" || raw.bytes == b"null" => publisher = None,
             Some(raw) => {
                 publisher = None;
                 lists.exclude = Some(sessions(raw).ok_or("PUBLISH: neither excludeMe nor a list to exclude")?);

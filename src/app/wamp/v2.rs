@@ -160,14 +160,14 @@ struct Roles {
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Callee {
-    features: Features,
+    features: Option<Features>,
 }
 
+/// Null is as good as absent: some write what they don't know of.
 #[derive(Default, Deserialize)]
-#[serde(default)]
 struct Features {
-    call_canceling: bool,
-    progressive_call_results: bool,
+    call_canceling: Option<bool>,
+    progressive_call_results: Option<bool>,
 }
 
 #[derive(Default, Deserialize)]
@@ -342,8 +342,11 @@ impl Wamp {
         let realm: Rc<str> = realm.as_ref().into();
         let id = self.join(ctx, me, &realm);
         if let (Some(session), Some(Callee { features })) = (self.sessions.get_mut(&me), roles.callee) {
-            session.can =
-                Abilities { be_interrupted: features.call_canceling, progress: features.progressive_call_results };
+            let features = features.unwrap_or_default();
+            session.can = Abilities {
+                be_interrupted: features.call_canceling == Some(true),
+                progress: features.progressive_call_results == Some(true),
+            };
         }
         let Some(who) = self.identity(ctx, me) else { return Ok(()) };
         let method = if who.authrole == "user" { "cookie" } else { "anonymous" };
