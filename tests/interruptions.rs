@@ -1,5 +1,6 @@
 //! What comes from outside of the program: it is killed, it is stopped for a while, its peers are reset at bad moments.
 
+use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -155,14 +156,15 @@ fn resets_at_any_moment_leave_nothing_behind() {
     assert_eq!(server.lines_with(" ERROR "), [""; 0]);
 }
 
-/// The kernel's timer of the server's side of a connection, as `/proc/net/tcp` tells it: what it waits for, and how many
+/// The kernel's timer of a connection at the end that is `here`, as `/proc/net/tcp` tells it: what it waits for, and how many
 /// hundredths of a second more.
-fn timer_towards(client: std::net::SocketAddr) -> Option<(u32, u64)> {
+fn timer_of(here: SocketAddr, there: SocketAddr) -> Option<(u32, u64)> {
     let table = std::fs::read_to_string("/proc/net/tcp").expect("Linux tells");
+    // Ports alone: all of this machine's are on loopback here. Both of them, since one may be another connection's as well.
+    let port = |field: &str| u16::from_str_radix(field.split_once(':')?.1, 16).ok();
     table.lines().skip(1).find_map(|line| {
         let fields: Vec<&str> = line.split_ascii_whitespace().collect();
-        let (_, port) = fields[2].split_once(':')?;
-        let here = u16::from_str_radix(port, 16).ok()? == client.port() && fields[2].starts_with("0100007F");
+        let here = (port(fields[1]), port(fields[2])) == (Some(here.port()), Some(there.port()));
         let (waits_for, left) = fields[5].split_once(':')?;
         here.then_some((u32::from_str_radix(waits_for, 16).ok()?, u64::from_str_radix(left, 16).ok()?))
     })
@@ -175,6 +177,7 @@ fn the_kernel_asks_whether_a_silent_script_is_still_there() {
     const KEEPALIVE: u32 = 2;
     // Right after the greeting the timer is that of its delivery.
     server::wait_until("the kernel's timer is that of keep-alive", || {
-        timer_towards(script.local_address()).is_some_and(|(waits_for, left)| waits_for == KEEPALIVE && left <= 6000)
+        timer_of(server.address(), script.local_address())
+            .is_some_and(|(waits_for, left)| waits_for == KEEPALIVE && left <= 6000)
     });
 }
