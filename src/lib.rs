@@ -124,11 +124,11 @@
 //!
 //! # Writing your own
 //!
-//! An application is a type that implements [`app::Application`]. This is all of one, `examples/counter.rs`, and of the
+//! An application is a type that implements [`app::Application`]. This is all of one, `docs/examples/counter.rs`, and of the
 //! program that has it:
 //!
 #![doc = "```no_run"]
-#![doc = include_str!("../examples/counter.rs")]
+#![doc = include_str!("../docs/examples/counter.rs")]
 #![doc = "```"]
 //!
 //! The program is `websock` with one application more: same arguments, same signals, same log. Here it is started by

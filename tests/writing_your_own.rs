@@ -1,4 +1,4 @@
-//! An application of one's own, as the crate docs tell to write it: `examples/counter.rs` in a program of its own, with its
+//! An application of one's own, as the crate docs tell to write it: `docs/examples/counter.rs` in a program of its own, with its
 //! row in the INI file.
 
 use std::env;
